@@ -1,0 +1,248 @@
+"""Everything trained is a folder: `artifact.json`, `*.safetensors`, Parquet tables and a `CARD.md`. No pickle.
+
+The folder is written under a temporary name beside its target and renamed when complete, with `artifact.json` written last,
+so a reader sees all of it or none. Each file's sha256 is in `artifact.json` and is checked at load: an altered or
+truncated file is an error, never a wrong model.
+
+A class takes part by being registered (`core.registry`) and having `state() -> State` and `from_state(state)`; it gets
+`save` and `load` from `Saveable`, or calls `save` here itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from mumei.core import registry
+from mumei.core.errors import ArtifactError
+from mumei.core.files import (
+    TEMPORARY,
+    make_folder,
+    read_json,
+    sha256_file,
+    storage_error,
+    sync_folder,
+    write_json,
+    write_table,
+    write_tensors,
+    write_text,
+)
+
+FORMAT = 1
+MANIFEST = "artifact.json"
+
+
+@dataclass
+class State:
+    """What an object is made of.
+
+    Parameters
+    ----------
+    parameters : dict
+        JSON values: the constructor's arguments and learned scalars.
+    tensors : dict of name to torch.Tensor
+        Weights and learned arrays, written to `weights.safetensors`.
+    tables : dict of name to pyarrow.Table
+        Written to `<name>.parquet`.
+    seeds, data, metrics : dict
+        JSON values for the record: seeds used, hashes of the data, what was measured.
+    notes : str
+        Markdown for the card: intended use, known limits.
+    """
+
+    parameters: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+
+class HasState(Protocol):
+    """An object that can be saved."""
+
+    def state(self) -> State:
+        """Return what the object is made of."""
+        ...
+
+
+class Saveable:
+    """Gives a registered class with `state` and `from_state` its `save` and `load`."""
+
+    def save(self, path: Path | str) -> Path:
+        """Save to a folder; an artifact already there is replaced in one step. Returns the folder."""
+        return save(self, path)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Load from a folder; an artifact of another class raises `ArtifactError`."""
+        loaded = load(path)
+        if not isinstance(loaded, cls):
+            raise ArtifactError(f"{path} holds a {type(loaded).__name__}, not a {cls.__name__}; use mumei.load(path).")
+        return loaded
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of mumei and of the libraries whose numbers depend on their version."""
+    versions = {"python": platform.python_version()}
+    for name in ("mumei", "numpy", "scikit-learn", "scipy", "torch"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def save(obj: HasState, path: Path | str) -> Path:
+    """Save an object's state as an artifact folder, whole or not at all.
+
+    Raises
+    ------
+    ArtifactError
+        The path exists and is not an artifact (it is left alone).
+    StorageError
+        The disk is full, read-only or forbidden; what was there before is still there.
+    """
+    path = Path(path)
+    if path.exists() and not (path / MANIFEST).exists() and (path.is_file() or any(path.iterdir())):
+        raise ArtifactError(f"{path} exists and is not a mumei artifact; it was left alone. Give a new path.")
+    make_folder(path.parent)
+    state, kind = obj.state(), registry.name_of(type(obj))
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
+    try:
+        make_folder(temporary)
+        _write(temporary, kind, state)
+        _replace_folder(temporary, path)
+    except OSError as error:
+        raise storage_error(error, path) if type(error) is OSError else error from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _write(folder: Path, kind: str, state: State) -> None:
+    if state.tensors:
+        write_tensors(folder / "weights.safetensors", state.tensors)
+    for name, table in state.tables.items():
+        write_table(folder / f"{name}.parquet", table)
+    write_text(folder / "CARD.md", card(kind, state))
+    content = {
+        "format": FORMAT,
+        "kind": kind,
+        "parameters": state.parameters,
+        "seeds": state.seeds,
+        "data": state.data,
+        "metrics": state.metrics,
+        "versions": library_versions(),
+        "files": {f.name: sha256_file(f) for f in sorted(folder.iterdir())},
+    }
+    write_json(folder / MANIFEST, content)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target`. A folder cannot be renamed over a full one: the old one steps aside first."""
+    aside = target.parent / f"{TEMPORARY}{secrets.token_hex(6)}-old-{target.name}"
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    sync_folder(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def card(kind: str, state: State) -> str:
+    """Return the model card: what it is, what made it, what it scored, what to know."""
+    entry = registry.get(kind)
+    parts = [f"# {kind}\n\n{entry.summary}.\n"]
+    if entry.paper:
+        parts.append(f"Paper: {entry.paper}\n")
+    for title, content in (("Parameters", state.parameters), ("Data", state.data), ("Metrics", state.metrics)):
+        if content:
+            rows = "\n".join(f"- {k}: {json.dumps(v, ensure_ascii=False)}" for k, v in sorted(content.items()))
+            parts.append(f"## {title}\n\n{rows}\n")
+    if state.notes:
+        parts.append(f"## Notes\n\n{state.notes}\n")
+    return "\n".join(parts)
+
+
+def load(path: Path | str) -> Any:
+    """Load an artifact folder: check every file, then build the object that its kind names.
+
+    Raises
+    ------
+    ArtifactError
+        Missing, incomplete, altered, of a newer format or of an unknown kind.
+    """
+    path = _present(Path(path))
+    manifest = read_manifest(path)
+    for name, digest in manifest["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{path} is incomplete: {name} is missing. Save or copy it again.")
+        if sha256_file(file) != digest:
+            raise ArtifactError(f"{file} is not what was saved (its sha256 differs). Save or copy it again.")
+    if manifest["kind"] not in registry.entries():
+        raise ArtifactError(f"{path} is a {manifest['kind']!r}, which this mumei does not know; install its package first.")
+    state = State(
+        parameters=manifest["parameters"],
+        tensors=_read_tensors(path),
+        tables=_read_tables(path, manifest["files"]),
+        seeds=manifest["seeds"],
+        data=manifest["data"],
+        metrics=manifest["metrics"],
+    )
+    return registry.resolve(manifest["kind"]).from_state(state)
+
+
+def _present(path: Path) -> Path:
+    """Finish a replacement that was cut between its two renames: put the old artifact back under its name."""
+    if not path.exists():
+        aside = sorted(path.parent.glob(f"{TEMPORARY}*-old-{path.name}"))
+        if aside:
+            os.replace(aside[-1], path)
+    return path
+
+
+def read_manifest(path: Path | str) -> dict[str, Any]:
+    """Return the content of `artifact.json`, checked for format."""
+    file = Path(path) / MANIFEST
+    if not file.is_file():
+        raise ArtifactError(f"no artifact at {path}: {MANIFEST} is not there. Give a folder made by save(path).")
+    try:
+        manifest = read_json(file)
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{file} cannot be read ({error}); save or copy the artifact again.") from error
+    if version > FORMAT:
+        raise ArtifactError(f"{path} has format {version}, this mumei reads up to {FORMAT}; update mumei.")
+    return manifest
+
+
+def _read_tensors(path: Path) -> dict[str, Any]:
+    file = path / "weights.safetensors"
+    if not file.exists():
+        return {}
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def _read_tables(path: Path, files: dict[str, str]) -> dict[str, Any]:
+    names = [f for f in files if f.endswith(".parquet")]
+    if not names:
+        return {}
+    import pyarrow.parquet as pq
+
+    return {name.removesuffix(".parquet"): pq.read_table(path / name) for name in names}

@@ -1,0 +1,107 @@
+"""What mumei has, by name, without importing any of it.
+
+An entry is an import string, a summary, the paper it follows and tags. `resolve` imports the target only when it is used;
+an unknown name raises with the closest matches. A third-party package adds its own with `register`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from mumei.core.errors import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered thing: `target` is `"package.module:Name"`."""
+
+    target: str
+    summary: str
+    paper: str = ""
+    tags: tuple[str, ...] = ()
+
+    def resolve(self) -> Any:
+        """Import and return the class or function."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)
+
+
+_ENTRIES: dict[str, Entry] = {
+    "encoder/minilm": Entry(
+        "mumei.retrieval.encoders:MiniLMEncoder",
+        "MiniLM-L6 sentence encoder, 384-d, carried by a wheel: the offline default",
+        tags=("encoder", "text", "offline"),
+    ),
+    "encoder/sentence-transformers": Entry(
+        "mumei.retrieval.encoders:SentenceTransformerEncoder",
+        "any sentence-transformers model, by hub name or folder",
+        tags=("encoder", "text", "extra:text"),
+    ),
+    "encoder/kmer": Entry(
+        "mumei.protein.kmer:KmerEncoder",
+        "hashed k-mer profile of a sequence: stands in until a protein language model is chosen",
+        tags=("encoder", "sequence", "offline"),
+    ),
+    "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
+    "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
+}
+
+
+def register(name: str, target: str, summary: str, paper: str = "", tags: tuple[str, ...] = ()) -> None:
+    """Add an entry, for example from a third-party package.
+
+    Parameters
+    ----------
+    name : str
+        `"group/name"`, such as `"encoder/mine"`.
+    target : str
+        `"package.module:Name"`; it is not imported now.
+    summary, paper : str
+        One line each.
+    tags : tuple of str
+        What it is; `"encoder"`, `"estimator"`, `"generator"`, `"reader"` or `"sampler"` puts it under the conformance kit.
+
+    Raises
+    ------
+    UsageError
+        The name is taken by another target, or the name or target has not the right form.
+    """
+    if "/" not in name or ":" not in target:
+        raise UsageError(f"register({name!r}, {target!r}): give a name like 'group/name' and a target like 'module:Name'.")
+    known = _ENTRIES.get(name)
+    if known is not None and known.target != target:
+        raise UsageError(f"{name!r} is already registered for {known.target}; choose another name.")
+    _ENTRIES[name] = Entry(target, summary, paper, tags)
+
+
+def entries(group: str = "", tag: str = "") -> dict[str, Entry]:
+    """Return the entries of a group (`"encoder"`) and with a tag, sorted by name."""
+    chosen = {
+        name: entry
+        for name, entry in _ENTRIES.items()
+        if (not group or name.startswith(group + "/")) and (not tag or tag in entry.tags)
+    }
+    return dict(sorted(chosen.items()))
+
+
+def get(name: str) -> Entry:
+    """Return the entry of a name; an unknown one raises `UsageError` with the closest matches."""
+    if name not in _ENTRIES:
+        raise unknown("name", name, _ENTRIES)
+    return _ENTRIES[name]
+
+
+def resolve(name: str) -> Any:
+    """Import and return what a name stands for."""
+    return get(name).resolve()
+
+
+def name_of(target: type) -> str:
+    """Return the registered name of a class, or raise `UsageError`."""
+    wanted = f"{target.__module__}:{target.__qualname__}"
+    for name, entry in _ENTRIES.items():
+        if entry.target == wanted:
+            return name
+    raise UsageError(f"{wanted} is not registered; add it with mumei.core.registry.register('group/name', {wanted!r}, ...).")

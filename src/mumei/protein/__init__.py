@@ -1,0 +1,1 @@
+"""Design: protein sequences and structures."""

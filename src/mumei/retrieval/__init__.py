@@ -1,0 +1,1 @@
+"""Find: encoders, exact vector search, lexical search."""
