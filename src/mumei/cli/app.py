@@ -1,0 +1,208 @@
+"""The `mumei` command: its subcommands by name, and the one place where errors become messages and exit codes.
+
+Subcommands are import strings: `mumei --help` imports none of them, and `mumei X --help` imports X's thin file alone.
+
+Exit codes: 0 done, 1 it failed, 2 the command or an argument is wrong, 130 interrupted, 141 the reader of the output
+left. With `--json` a failure is `{"error": {"kind", "message", "exit_code"}}` on standard output, beside the message on
+standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from cyclopts import App, CycloptsError, Parameter
+
+from mumei import __version__
+from mumei.cli.output import clean, write_json, write_line
+from mumei.core.errors import MumeiError, unknown
+
+COMMANDS = {
+    "discover": (
+        "mumei.cli.discover:discover",
+        "Turn a file of unlabelled notes into a searchable, clustered workspace.",
+    ),
+    "search": ("mumei.cli.search:search", "Ask a workspace a question."),
+    "doctor": ("mumei.cli.doctor:doctor", "Show what this machine and this installation can do."),
+}
+SHARED_FLAGS = ("--json", "--quiet")
+OWN_FLAGS = ("--help", "-h", "--version")
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+A_BUG = "This is a bug in mumei, not in what you did."
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, for a person and for a program."""
+
+    kind: str
+    message: str
+    exit_code: int
+
+
+def build() -> App:
+    """Return the application with its commands, none of them imported."""
+    app = App(
+        name="mumei",
+        help="Discovery without labels for biomedical data: find, organise, map and make, from unlabelled material.",
+        help_epilogue="Every command takes --json (one JSON document on standard output) and --quiet (no progress).",
+        help_format="plaintext",
+        version=f"mumei {__version__}",
+        version_flags=["--version"],
+        default_parameter=Parameter(negative=()),
+        print_error=False,
+        exit_on_error=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for order, (name, (target, summary)) in enumerate(COMMANDS.items()):
+        app.command(target, name=name, help=summary, sort_key=order)
+    return app
+
+
+def hoist(tokens: Sequence[str]) -> list[str]:
+    """Move `--json` and `--quiet` given before the command to just after it, where every command takes them.
+
+    Examples
+    --------
+    >>> hoist(["--json", "doctor"])
+    ['doctor', '--json']
+    """
+    leading = list(takewhile(lambda token: token in SHARED_FLAGS, tokens))
+    rest = list(tokens[len(leading) :])
+    if not rest or rest[0].startswith("-"):
+        return rest
+    return [rest[0], *leading, *rest[1:]]
+
+
+def check_command(tokens: Sequence[str]) -> None:
+    """Raise `UsageError` for a first word that is no command (cyclopts would import every command to suggest one)."""
+    if tokens and tokens[0].startswith("-") and tokens[0] not in OWN_FLAGS:
+        raise unknown("option", tokens[0], [*OWN_FLAGS, *SHARED_FLAGS])
+    if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
+        raise unknown("command", tokens[0], COMMANDS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises for a user's mistake, Ctrl-C or a closed pipe.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        What follows `mumei`; the process's own arguments by default.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in takewhile(lambda word: word != "--", given)
+    try:
+        tokens = hoist(given)
+        check_command(tokens)
+        code = build()(tokens)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        return _reader_left()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: everything becomes one message
+        return _report(explain(error, given), as_json)
+
+
+def explain(error: BaseException, argv: Sequence[str]) -> Failure:
+    """Turn an exception into what a user is told; one that nobody foresaw is written to a log file."""
+    if isinstance(error, MumeiError):
+        return Failure(_kind(error), str(error), error.exit_code)
+    if isinstance(error, CycloptsError):
+        return Failure("usage", _usage_text(error, argv), 2)
+    if isinstance(error, KeyboardInterrupt):
+        return Failure("interrupted", _interrupted_text(error), INTERRUPTED)
+    if isinstance(error, MemoryError):
+        return Failure(
+            "memory", "out of memory. Close other programs or give less data, then run the same command again.", 1
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        from mumei.core.files import storage_error
+
+        return Failure("storage", str(storage_error(error, error.filename or "the output")), 1)
+    if isinstance(error, PermissionError) and error.filename:
+        return Failure(
+            "storage", f"no permission to use {error.filename}. Change its permissions or give another path.", 1
+        )
+    return Failure("bug", _bug_text(error, argv), 1)
+
+
+def _kind(error: MumeiError) -> str:
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _usage_text(error: CycloptsError, argv: Sequence[str]) -> str:
+    command = next((token for token in hoist(argv)[:1] if token in COMMANDS), "")
+    return f"{str(error).strip()} See: {' '.join(filter(None, ('mumei', command, '--help')))}"
+
+
+def _interrupted_text(error: BaseException) -> str:
+    """Say what was kept: a command adds that to the interrupt by `error.add_note("...")`."""
+    kept = " ".join(getattr(error, "__notes__", [])) or "What was finished is kept."
+    return f"interrupted. {kept} Run the same command again: it continues from there."
+
+
+def _bug_text(error: BaseException, argv: Sequence[str]) -> str:
+    import traceback
+
+    if os.environ.get("MUMEI_DEBUG") == "1":
+        traceback.print_exception(error, file=sys.stderr)
+    last = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {last[0] if last else '(no message)'}"
+    try:
+        return f"{what}. The full traceback is in {_write_log(error, argv)}. {A_BUG} Please report it."
+    except (OSError, ImportError) as refused:
+        return f"{what}. {A_BUG} No log could be written ({refused}); MUMEI_DEBUG=1 shows the traceback."
+
+
+def _write_log(error: BaseException, argv: Sequence[str]) -> Path:
+    import shlex
+    import time
+    import traceback
+
+    from platformdirs import user_log_dir
+
+    from mumei.core.files import make_folder, write_text
+
+    folder = make_folder(user_log_dir("mumei", appauthor=False))
+    path = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    head = f"mumei {__version__}, Python {sys.version}\n{sys.platform}\nmumei {shlex.join(argv)}\n\n"
+    text = head + "".join(traceback.format_exception(error))
+    write_text(path, text.encode("utf-8", "backslashreplace").decode())
+    return path
+
+
+def _report(failure: Failure, as_json: bool) -> int:
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # standard error or output may be closed or full: the code still counts
+        write_line(f"mumei: {clean(failure.message)}", sys.stderr)
+        sys.stderr.flush()
+    try:
+        if as_json:
+            body = {"kind": failure.kind, "message": clean(failure.message), "exit_code": failure.exit_code}
+            write_json({"error": body})
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _reader_left()
+    return failure.exit_code
+
+
+def _reader_left() -> int:
+    """Point standard output at nothing, so that the interpreter's own flush at exit has no one to complain about."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    return BROKEN_PIPE
