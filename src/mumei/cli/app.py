@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import sys
@@ -102,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in takewhile(lambda word: word != "--", given)
+    # A process started with a stream closed has None there, which nothing that prints is ready for.
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     try:
         tokens = hoist(given)
         check_command(tokens)
@@ -110,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         return _reader_left()
+    except SystemExit as stop:  # rich's own answer to a closed pipe, while it prints a help text
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: everything becomes one message
         return _report(explain(error, given), as_json)
 

@@ -63,6 +63,11 @@ class Searcher:
         """Load the model's weights now rather than at the first question."""
         self.encoder.encode(["A" * 20])
 
+    def ranked(self, question: str, top: int = 10) -> list[int]:
+        """Return the row numbers of the best hits alone, without reading their texts."""
+        _, fused, *_ = self._rank(question, top)
+        return [row for row, _ in fused]
+
     def ask(self, question: str, top: int = 10) -> dict[str, Any]:
         """Answer one question.
 
@@ -84,18 +89,24 @@ class Searcher:
             raise UsageError("the question is empty; ask something, for example: mumei search WORKSPACE 'statins and muscle pain'")
         if top < 1:
             raise UsageError(f"--top {top} is not allowed; give 1 or more.")
-        notes: list[str] = []
-        dense, vector = self._dense(question, max(DEPTH, top), notes)
-        # A sequence has no words; leave the words out of a search by sequence.
-        lexical = [] if self.workspace.kind == "sequence" and dense else self.words.search(question, max(DEPTH, top))[0]
-        rankings = [r for r in (dense, lexical) if r]
-        fused = reciprocal_rank_fusion(rankings, top) if rankings else []
+        notes, fused, dense, lexical, vector = self._rank(question, top)
         hits = self._hits(question, fused, dense, lexical, vector)
         if not hits:
             notes.append("nothing matches: no word of the question is in the collection")
         elif vector is not None and self.workspace.kind == "text":
             self._judge(hits, notes)
         return {"question": question, "notes": notes, "hits": hits}
+
+    def _rank(
+        self, question: str, top: int
+    ) -> tuple[list[str], list[tuple[int, float]], list[int], list[int], np.ndarray | None]:
+        """Return notes, the joined ranking, the two it was joined from and the question's vector."""
+        notes: list[str] = []
+        dense, vector = self._dense(question, max(DEPTH, top), notes)
+        # A sequence has no words; leave the words out of a search by sequence.
+        lexical = [] if self.workspace.kind == "sequence" and dense else self.words.search(question, max(DEPTH, top))[0]
+        rankings = [ranking for ranking in (dense, lexical) if ranking]
+        return notes, reciprocal_rank_fusion(rankings, top) if rankings else [], dense, lexical, vector
 
     def _dense(self, question: str, k: int, notes: list[str]) -> tuple[list[int], np.ndarray | None]:
         if self.workspace.kind == "sequence":
@@ -136,18 +147,18 @@ class Searcher:
         return hits
 
     def _nearest_sentences(self, hits: list[dict[str, Any]], vector: np.ndarray | None) -> None:
-        """Set each hit's `sentence`: the one whose vector lies nearest to the question's, else the one with most words."""
+        """Set each hit's `sentence`: near to the question by its vector, with its words."""
         split = [sentences(hit["text"])[:SENTENCES_EACH] for hit in hits]
         flat = [s for part in split for s in part]
         cosines = self.encoder.encode(flat) @ vector if vector is not None and flat else None
         start = 0
         for hit, part in zip(hits, split, strict=True):
             if part:
-                if cosines is None:
-                    best = max(range(len(part)), key=lambda i, p=part, h=hit: len(overlap(" ".join(h["words"]), p[i])))
-                else:
-                    best = int(cosines[start : start + len(part)].argmax())
-                hit["sentence"] = part[best]
+                known = max(len(hit["words"]), 1)
+                words = [len(overlap(" ".join(hit["words"]), sentence)) / known for sentence in part]
+                near = [0.0] * len(part) if cosines is None else cosines[start : start + len(part)]
+                # A sentence with the question's own words is the better evidence among sentences about as near.
+                hit["sentence"] = max(zip(near, words, part, strict=True), key=lambda s: s[0] + 0.1 * s[1])[2]
             start += len(part)
 
     def _judge(self, hits: list[dict[str, Any]], notes: list[str]) -> None:

@@ -8,6 +8,7 @@ term once, the prior is the whole collection scaled to `PRIOR` documents, and a 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,14 @@ TERMS = 8
 EXEMPLARS = 3
 ROWS = 20_000  # documents that terms are counted on
 PRIOR = 100.0
+# Words that mark a way of writing, not a subject.
+PLAIN = frozenset(
+    "about after all also although among any another because become before being between both common due each either even"
+    " every few first found further here high however large less like low made make many much new no often one only other over"
+    " same several should show shown since small so some still such than through thus two under until up used using usually"
+    " very well within without".split()
+)
+_KANA = re.compile("[\u3040-\u309f]+")  # hiragana alone: endings and particles
 
 
 def describe(workspace: Workspace, labels: np.ndarray, distances: np.ndarray, seed: int) -> list[dict[str, Any]]:
@@ -71,9 +80,18 @@ def count_terms(
 
 def _terms(text: str) -> set[str]:
     """Words and pairs of neighbouring words, without numbers and single letters."""
-    words = [w for w in tokens(text) if not w.replace(".", "").replace("-", "").isdigit() and len(w) > 1]
+    words = [w for w in tokens(text, stem=False) if _is_term(w)]
     pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False) if a.isascii() and b.isascii() and a != b}
     return set(words) | pairs
+
+
+def _is_term(word: str) -> bool:
+    return (
+        len(word) > 1
+        and word not in PLAIN
+        and not word.replace(".", "").replace("-", "").isdigit()
+        and not _KANA.fullmatch(word)
+    )
 
 
 def distinctive(counts: list[Counter[str]], sizes: list[int], cluster: int, most: int = TERMS) -> list[str]:
@@ -97,7 +115,7 @@ def distinctive(counts: list[Counter[str]], sizes: list[int], cluster: int, most
     for negative, term in sorted(scored):
         if negative >= 0 or len(chosen) == most:
             break
-        if not any(set(term.split()) & set(other.split()) for other in chosen):
+        if not any(set(tokens(term)) & set(tokens(other)) for other in chosen):
             chosen.append(term)
     return chosen
 

@@ -2,8 +2,9 @@
 
 Stability of a number k is the mean adjusted Rand index between two k-means fits on overlapping random halves, compared on all
 rows of the sample (after Ben-Hur, Elisseeff and Guyon 2002, "A stability based method for discovering structure in clustered
-data"). Departure: small k are nearly always stable, so the choice is the LARGEST k whose stability lies within `SLACK` of the
-best; the whole curve is kept and shown, because on real data it is often flat and the choice a matter of taste.
+data"). Departure: few clusters are nearly always stable, and so is one odd corner against all the rest. The choice is
+therefore the k with the largest stability times the chance that two random rows are told apart (1 - sum of squared shares):
+what is both repeatable and worth knowing. The whole curve is kept and shown, because on real data it is often flat.
 
 Everything is computed with one thread: sums over several threads differ in their last bits from run to run.
 """
@@ -24,8 +25,7 @@ COMPONENTS = 50
 FIT_ROWS = 20_000  # rows that components are learnt on
 CLUSTER_ROWS = 50_000  # rows that k-means is fitted on; the others are assigned
 STABILITY_ROWS = 4_000
-PAIRS = 4
-SLACK = 0.15
+PAIRS = 6
 CANDIDATES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 30)
 
 
@@ -100,7 +100,7 @@ def organise(z: np.ndarray, clusters: int | None, seed: int, progress: Any = Non
         if clusters is None:
             curve = stability_curve(z, distinct, seed, progress)
             clusters = choose(curve)
-            why = f"stability (largest number within {SLACK} of the best)" if curve else "too few rows for more than one"
+            why = "stability and how much is told apart" if curve else "too few rows for more than one"
         else:
             why = "given"
         labels, distances = _fit(z, clusters, seed)
@@ -108,7 +108,7 @@ def organise(z: np.ndarray, clusters: int | None, seed: int, progress: Any = Non
 
 
 def stability_curve(z: np.ndarray, distinct: int, seed: int, progress: Any = None) -> list[dict[str, float]]:
-    """Return [{"clusters": k, "stability": ARI in about [0, 1]}] over the candidates that n rows allow."""
+    """Return [{"clusters": k, "stability": mean ARI, "told_apart": share}] over the candidates that n rows allow."""
     import numpy as np
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
@@ -118,7 +118,7 @@ def stability_curve(z: np.ndarray, distinct: int, seed: int, progress: Any = Non
     for k in CANDIDATES:
         if k > distinct // 2 or k > math.sqrt(n) * 1.5:
             break
-        scores = []
+        scores, apart = [], []
         for pair in range(PAIRS):
             order = numpy_generator(seed, "stability", k, pair).permutation(n)
             halves = order[: int(0.8 * n)], order[int(0.2 * n) :]
@@ -126,25 +126,27 @@ def stability_curve(z: np.ndarray, distinct: int, seed: int, progress: Any = Non
                 KMeans(k, n_init=2, random_state=seed32(seed, "stability", k, pair, side)).fit(z[half])
                 for side, half in enumerate(halves)
             ]
-            scores.append(adjusted_rand_score(fits[0].predict(z), fits[1].predict(z)))
-        curve.append({"clusters": k, "stability": round(float(np.mean(scores)), 4)})
+            labels = [fit.predict(z) for fit in fits]
+            scores.append(adjusted_rand_score(*labels))
+            apart += [1 - float(((np.bincount(found) / n) ** 2).sum()) for found in labels]
+        stability, told_apart = round(float(np.mean(scores)), 4), round(float(np.mean(apart)), 4)
+        curve.append({"clusters": k, "stability": stability, "told_apart": told_apart})
         if progress is not None:
             progress(1)
     return curve
 
 
 def choose(curve: list[dict[str, float]]) -> int:
-    """Return the largest number of clusters whose stability is within `SLACK` of the best; 1 for an empty curve.
+    """Return the number of clusters with the largest stability times share told apart; 1 for an empty curve.
 
     Examples
     --------
-    >>> choose([{"clusters": 2, "stability": 0.9}, {"clusters": 5, "stability": 0.8}, {"clusters": 9, "stability": 0.4}])
+    >>> choose([{"clusters": 2, "stability": 0.9, "told_apart": 0.2}, {"clusters": 5, "stability": 0.7, "told_apart": 0.8}])
     5
     """
     if not curve:
         return 1
-    best = max(point["stability"] for point in curve)
-    return int(max(point["clusters"] for point in curve if point["stability"] >= best - SLACK))
+    return int(max(curve, key=lambda point: point["stability"] * point["told_apart"])["clusters"])
 
 
 def _fit(z: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

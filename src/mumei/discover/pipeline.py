@@ -291,9 +291,7 @@ def _encode(run: _Run) -> None:
             for vectors in _vectors(run, encoder, before, task):
                 store.append(vectors)
         mean, deviation = _background(store, run.settings.seed)
-        said = f"{total - before:,} rows with {encoder.name}"
-        summary = {"model": encoder.name, "dim": encoder.dim, "said": said if not before else said + f" ({before:,} kept)"}
-        summary["said"] = f"{total:,} rows with {encoder.name}"
+        summary = {"model": encoder.name, "dim": encoder.dim, "said": f"{total:,} rows with {encoder.name}"}
         return {**summary, "background_mean": mean, "background_deviation": deviation}, total - before
 
     run.step("encode", ["read"], [encoder.name, run.settings.seed if run.source.kind == "table" else 0], work)
@@ -459,7 +457,7 @@ def _ask(run: _Run) -> None:
             if judged:
                 summary["ndcg@10"] = _primer_quality(searcher, run.progress)
         write_json(run.workspace.path("answers.json"), answers)
-        return summary, len(questions) or None
+        return summary, None
 
     run.step("ask", ["encode", "index", "organise"], [questions, judged], work)
     quality = run.workspace.summary("ask").get("ndcg@10")
@@ -483,7 +481,7 @@ def _primer_quality(searcher: Any, progress: Progress) -> dict[str, Any]:
     both = {}
     with progress.task("ask", len(questions), "judged questions") as task:
         for q in questions:
-            both[q["id"]] = [hit["id"] for hit in searcher.ask(q["text"], 10)["hits"]]
+            both[q["id"]] = [ids[row] for row in searcher.ranked(q["text"], 10)]
             task.advance(1)
     runs = {"all": both, "dense": dense, "lexical": lexical}
     return {"questions": len(questions), **{name: round(mean_ndcg(run, judged), 4) for name, run in runs.items()}}

@@ -34,10 +34,11 @@ STOP_WORDS = frozenset(
 )
 
 
-def tokens(text: str) -> list[str]:
+def tokens(text: str, stem: bool = True) -> list[str]:
     """Split a text for lexical search: lower-case words without stop words; character bigrams in unspaced scripts.
 
-    Compounds are kept whole and in parts ("beta-blocker" gives "beta-blocker", "beta", "blocker").
+    Compounds are kept whole and in parts ("beta-blocker" gives "beta-blocker", "beta", "blocker"). `stem=False` leaves plurals
+    and compounds as they are written, for showing.
 
     Examples
     --------
@@ -48,6 +49,8 @@ def tokens(text: str) -> list[str]:
     for word in _TOKEN.findall(text.lower()):
         if _UNSPACED_RUN.match(word):
             found.extend(word[i : i + 2] for i in range(max(len(word) - 1, 1)))
+        elif not stem and word not in STOP_WORDS:
+            found.append(word)
         elif word not in STOP_WORDS:
             found.append(_stem(word))
             parts = re.split(r"[-'’.]", word)
