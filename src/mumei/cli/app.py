@@ -157,7 +157,7 @@ def _usage_text(error: CycloptsError, argv: Sequence[str]) -> str:
 def _interrupted_text(error: BaseException) -> str:
     """Say what was kept: a command adds that to the interrupt by `error.add_note("...")`."""
     kept = " ".join(getattr(error, "__notes__", [])) or "What was finished is kept."
-    return f"interrupted. {kept} Run the same command again: it continues from there."
+    return f"interrupted. {kept} Run the same command again: it continues from what was kept."
 
 
 def _bug_text(error: BaseException, argv: Sequence[str]) -> str:

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +27,6 @@ EXTRAS = {
 }
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "asimd", "bf16")
 LOW_DISK_GB = 2.0
-SIDE = 768  # a square product of this size is 0.9 GFLOP: long enough to time, short enough for a second in all
 
 
 def doctor(*, json: bool = False, quiet: bool = False) -> int:
@@ -135,12 +133,14 @@ def torch_facts() -> dict[str, Any]:
         import torch
     except (ImportError, OSError) as error:
         return {"error": str(error).splitlines()[0]}
+    from mumei.core.linear import measure
+
     return {
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "accelerator": _accelerator(),
         "fast_paths": fast_paths(),
-        "gflops": {name: measure_product(getattr(torch, name)) for name in ("float32", "bfloat16")},
+        "gflops": {name: round(speed, 1) for name, speed in measure().items()},
     }
 
 
@@ -155,24 +155,12 @@ def _accelerator() -> str | None:
 
 
 def fast_paths() -> dict[str, Any]:
-    """Return which fast paths are on here."""
+    """Return which fast paths are on here, and why."""
+    from mumei.core.linear import capability
     from mumei.nn.bert import native_bfloat16
 
-    return {"native_bfloat16": native_bfloat16()}
-
-
-def measure_product(dtype: Any, seconds: float = 0.2) -> float:
-    """Return GFLOP/s of a square matrix product on the CPU: the best of a few, after one to warm up."""
-    import torch
-
-    a = torch.ones(SIDE, SIDE, dtype=dtype)
-    (a @ a).sum()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        torch.mm(a, a)
-        best = min(best, time.perf_counter() - start)
-    return round(2 * SIDE**3 / max(best, 1e-9) / 1e9, 1)
+    choice = capability()
+    return {"bfloat16_native": native_bfloat16(), "float32_onednn": choice.used, "reason": choice.reason}
 
 
 def extras() -> dict[str, dict[str, Any]]:
@@ -188,7 +176,7 @@ def environment() -> dict[str, dict[str, Any]]:
     for name in ("MUMEI_MIRROR", "MUMEI_CACHE"):
         value = os.environ.get(name)
         found[name] = {"value": value, "exists": Path(value).is_dir() if value else None}
-    for name in ("MUMEI_OFFLINE", "MUMEI_DEBUG", "OMP_NUM_THREADS"):
+    for name in ("MUMEI_OFFLINE", "MUMEI_FAST_LINEAR", "MUMEI_DEBUG", "OMP_NUM_THREADS"):
         found[name] = {"value": os.environ.get(name)}
     return found
 
@@ -292,7 +280,7 @@ def text(report: dict[str, Any]) -> str:
         if section != last:
             lines += ["", section] if lines else [section]
             last = section
-        lines.append(f"  {name:<16} {value}")
+        lines.append(f"  {name:<24} {value}")
     return "\n".join([*lines, "", report["verdict"]])
 
 
