@@ -1,317 +1,461 @@
-"""The training loop against a loop written out by hand, its promises on resuming, and its errors."""
+"""The training loop against one written out by hand, what it promises on resuming, its hooks and its errors."""
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
 import signal
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from mumei.core.errors import ArtifactError, DataError, NonFiniteError, StorageError, UsageError
+from mumei.core import checkpoint, seeds
+from mumei.core.errors import ArtifactError, DataError, NonFiniteError, UsageError
 from mumei.core.progress import Progress
-from mumei.core.seeds import torch_generator
-from mumei.core.train import Loss, Method, Rows, TrainConfig, fit, make_optimizer, read_metrics, simple
+from mumei.core.train import EarlyStopping, History, Loss, Objective, TrainConfig, fit, make_optimizer
 from mumei.nn.mlp import MLP
 
 X = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+SHORT = TrainConfig(epochs=3, batch_size=16, learning_rate=0.01, log_steps=1)
 
 
-def reconstruct(net, batch):
-    (x,) = batch.data
-    error = ((net(x) - x) ** 2).mean()
-    return Loss(error, {"error": error, "rows": float(len(x))})
+def network(dropout=0.0):
+    return MLP((6, 8, 6), dropout=dropout, seed=2)
 
 
-def method(dropout=0.3, **options):
-    return simple(MLP((6, 8, 6), dropout=dropout, seed=1), reconstruct, **options)
+def reconstruct(batch, at):
+    (x,) = batch
+    noisy = x + 0.1 * torch.randn(x.shape, generator=at.rng)
+    error = (at.nets["net"](noisy) - x).square()
+    return Loss(error.mean(), {"largest": error.max()})
 
 
-def weights(made):
-    return torch.cat([p.detach().flatten() for p in made.modules["net"].parameters()])
+def weights(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
-def test_equals_a_plain_loop_with_the_same_order():
-    """Expected: torch written out, without any of the loop's parts."""
-    made = method(dropout=0.0)
-    history = fit(made, X, TrainConfig(epochs=3, batch_size=16, seed=4))
-    net = MLP((6, 8, 6), seed=1)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
-    losses = []
+def train(config=SHORT, dropout=0.3, **options):
+    net = network(dropout)
+    history = fit(Objective(net, reconstruct), X, config, **options)
+    return net, history
+
+
+def test_equals_a_loop_written_by_hand():
+    """Expected: permutation by (seed, epoch), fused Adam, mean over rows; every step written out here."""
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, fused=True)
+    means = []
     for epoch in range(3):
-        order = torch.randperm(50, generator=torch_generator(4, "order", epoch))
+        order = torch.randperm(50, generator=seeds.torch_generator(0, "order", epoch))
         total = 0.0
-        for first in range(0, 50, 16):
-            x = X[order[first : first + 16]]
-            loss = ((net(x) - x) ** 2).mean()
+        for start in range(0, 50, 16):
+            x = X[order[start : start + 16]]
             optimizer.zero_grad()
+            loss = (net(x) - x).square().mean()
             loss.backward()
             optimizer.step()
-            total += loss.item() / 4
-        losses.append(total)
-    assert torch.equal(weights(made), torch.cat([p.detach().flatten() for p in net.parameters()]))
-    assert history.losses == pytest.approx(losses)
-    assert history.steps == 12
+            total += loss.item() * len(x)
+        means.append(total / 50)
+    ours = network()
+    history = fit(Objective(ours, lambda batch, at: (ours(batch[0]) - batch[0]).square().mean()), X, SHORT)
+    assert torch.equal(weights(ours), weights(net))
+    assert [e["loss"] for e in history.epochs] == pytest.approx(means, rel=1e-6)
+    assert (history.steps, history.stopped, history.resumed_from) == (12, "finished", None)
+
+
+def test_every_row_once_an_epoch_in_an_order_of_seed_and_epoch_alone():
+    seen: list[list[int]] = []
+    train(on_step=lambda at, values: seen.append(at.rows.tolist()))
+    assert [len(s) for s in seen] == [16, 16, 16, 2] * 3
+    assert sorted(itertools.chain(*seen[:4])) == list(range(50))
+    assert seen[0] != seen[4]
+    other: list[list[int]] = []
+    train(replace(SHORT, epochs=1), dropout=0.0, on_step=lambda at, values: other.append(at.rows.tolist()))
+    assert other == seen[:4]
+    plain: list[list[int]] = []
+    config = replace(SHORT, epochs=1, shuffle=False, drop_last=True)
+    train(config, on_step=lambda at, values: plain.append(at.rows.tolist()))
+    assert plain == [list(range(i, i + 16)) for i in (0, 16, 32)]
+
+
+def test_the_callers_random_state_and_modes_are_given_back(tmp_path):
+    before = torch.random.get_rng_state()
+    net = network(0.5).eval()
+    fit(Objective(net, reconstruct), X, SHORT, out=tmp_path)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not net.training
+    assert not net.layers[2].training
 
 
 class Cut(Exception):
-    pass
+    """Stands for a crash."""
 
 
-def cut_at(made, step):
-    inner = made.step
-
-    def failing(batch, nets):
-        if batch.step == step:
+def cut_at(step):
+    def hook(at, values):
+        if at.step == step:
             raise Cut
-        return inner(batch, nets)
 
-    made.step = failing
-    return made
+    return hook
 
 
-@given(cut=st.integers(0, 11), every=st.integers(0, 5), precision=st.sampled_from(["float32", "bf16"]))
-@settings(max_examples=15, deadline=None)
-def test_a_run_cut_off_anywhere_ends_bit_equal(tmp_path_factory, cut, every, precision):
-    out = tmp_path_factory.mktemp("run")
-    config = TrainConfig(epochs=3, batch_size=16, checkpoint_every=every, log_every=1, precision=precision, clip=1.0)
-    whole = method()
-    expected = fit(whole, X, config, out=out / "whole")
-    with pytest.raises(Cut):
-        fit(cut_at(method(), cut), X, config, out=out / "cut")
-    again = method()
-    history = fit(again, X, config, out=out / "cut")
-    assert torch.equal(weights(whole), weights(again))
-    assert history == expected
-    timeless = [
-        [{k: v for k, v in line.items() if k not in ("seconds", "rows_per_second")} for line in read_metrics(out / name)]
-        for name in ("whole", "cut")
-    ]
-    assert timeless[0] == timeless[1]
-    assert len(timeless[0]) == 12
+def log_of(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "rows_per_second")} for line in lines]
 
 
-def test_a_finished_run_resumes_with_nothing_left_and_can_be_made_longer(tmp_path):
-    short, long = TrainConfig(epochs=2, batch_size=16), TrainConfig(epochs=4, batch_size=16)
-    fit(method(), X, short, out=tmp_path / "a")
-    again = method()
-    assert fit(again, X, short, out=tmp_path / "a").steps == 8
-    longer, whole = method(), method()
-    fit(longer, X, long, out=tmp_path / "a")
-    fit(whole, X, long)
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.integers(0, 11), min_size=1, max_size=3),
+    st.integers(1, 13),
+    st.sampled_from(["float32", "bf16"]),
+    st.sampled_from(["adam", "sgd"]),
+)
+def test_a_run_cut_off_anywhere_ends_with_the_same_bits(tmp_path_factory, cuts, every, precision, optimizer):
+    """Expected: the undisturbed run's weights, history and log (but for times)."""
+    folder = tmp_path_factory.mktemp("cut")
+    schedule = "cosine" if every % 2 else "constant"
+    config = replace(
+        SHORT, checkpoint_steps=every, precision=precision, optimizer=optimizer, schedule=schedule, log_steps=3
+    )
+    whole, expected = train(config, out=folder / "whole")
+    for cut in cuts:
+        try:
+            train(config, out=folder / "cut", on_step=cut_at(cut))
+        except Cut:
+            pass
+    ours, history = train(config, out=folder / "cut")
+    assert torch.equal(weights(ours), weights(whole))
+    assert (history.epochs, history.steps) == (expected.epochs, expected.steps)
+    assert log_of(folder / "cut") == log_of(folder / "whole")
+
+
+def test_checkpoints_do_not_change_the_run(tmp_path):
+    plain, _ = train()
+    saved, _ = train(replace(SHORT, checkpoint_steps=1, checkpoint_seconds=1e-9), out=tmp_path)
+    assert torch.equal(weights(plain), weights(saved))
+    assert len(checkpoint.existing(tmp_path / "checkpoints")) == 2
+
+
+def test_a_finished_run_has_nothing_left_and_can_be_made_longer(tmp_path):
+    net, history = train(out=tmp_path)
+    again, resumed = train(out=tmp_path, on_step=cut_at(-1))
+    assert torch.equal(weights(net), weights(again))
+    assert (resumed.epochs, resumed.steps, resumed.resumed_from) == (history.epochs, 12, 12)
+    longer, _ = train(replace(SHORT, epochs=5), out=tmp_path)
+    expected, _ = train(replace(SHORT, epochs=5))
+    assert torch.equal(weights(longer), weights(expected))
+    with pytest.raises(UsageError, match="schedule: 'constant' then, 'linear' now"):
+        train(replace(SHORT, schedule="linear"), out=tmp_path)
+
+
+def test_steps_may_end_within_an_epoch(tmp_path):
+    _, history = train(replace(SHORT, epochs=None, max_steps=6), out=tmp_path)
+    assert history.steps == 6
+    assert [e.get("partial", False) for e in history.epochs] == [False, True]
+    whole, _ = train(replace(SHORT, epochs=None, max_steps=9))
+    longer, history = train(replace(SHORT, epochs=None, max_steps=9), out=tmp_path)
     assert torch.equal(weights(longer), weights(whole))
+    assert history.resumed_from == 6
 
 
-def test_max_steps_ends_within_an_epoch_and_continues(tmp_path):
-    made, whole = method(), method()
-    history = fit(made, X, TrainConfig(epochs=9, batch_size=16, max_steps=6), out=tmp_path)
-    assert (history.steps, history.stopped) == (6, "max_steps")
-    made = method()
-    assert fit(made, X, TrainConfig(epochs=3, batch_size=16), out=tmp_path).steps == 12
-    fit(whole, X, TrainConfig(epochs=3, batch_size=16))
-    assert torch.equal(weights(made), weights(whole))
+def test_another_run_in_the_folder_is_refused(tmp_path):
+    train(out=tmp_path)
+    with pytest.raises(UsageError, match=r"batch_size: 16 then, 8 now.*resume=False"):
+        train(replace(SHORT, batch_size=8), out=tmp_path)
+    with pytest.raises(UsageError, match="data sha256"):
+        fit(Objective(network(), reconstruct), X + 1, SHORT, out=tmp_path)
+    with pytest.raises(UsageError, match="shape of net/layers"):
+        fit(Objective(MLP((6, 9, 6)), reconstruct), X, SHORT, out=tmp_path)
+    _, history = train(replace(SHORT, batch_size=8), out=tmp_path, resume=False)
+    assert history.resumed_from is None
+    assert log_of(tmp_path)[0]["step"] == 1
 
 
-def test_other_settings_or_data_are_refused(tmp_path):
-    config = TrainConfig(epochs=1, batch_size=16)
-    fit(method(), X, config, out=tmp_path)
-    with pytest.raises(ArtifactError, match="seed was 0, is 1"):
-        fit(method(), X, TrainConfig(epochs=1, batch_size=16, seed=1), out=tmp_path)
-    with pytest.raises(ArtifactError, match="data was"):
-        fit(method(), X + 1, config, out=tmp_path)
-    with pytest.raises(ArtifactError, match="holds a run already"):
-        fit(method(), X, config, out=tmp_path, resume=False)
-
-
-def test_global_random_state_is_left_alone():
-    before = torch.random.get_rng_state()
-    fit(method(), X, TrainConfig(epochs=1))
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_several_losses_and_optimizers_alternate_and_state_travels(tmp_path):
-    """A critic and a generator: each loss moves its own network; what `begin_epoch` counted survives a resume."""
-
-    def make():
-        nets = {"critic": MLP((6, 1), seed=1), "generator": MLP((6, 6), seed=2)}
-        optimizers = {n: make_optimizer("sgd", m.parameters(), lr=0.1) for n, m in nets.items()}
-        kept = {"epochs": 0, "sum": torch.zeros(2)}
-
-        def step(batch, nets):
-            (x,) = batch.data
-            yield Loss(nets["critic"](x).mean(), {"critic": 1.0}, "critic")
-            yield Loss((nets["generator"](x) ** 2).mean(), {"generator": 2.0}, "generator")
-            kept["sum"] = kept["sum"] + torch.rand(2, generator=batch.rng)
-
-        def begin(epoch, nets):
-            kept["epochs"] += 1
-
-        made = Method(nets, optimizers, step, begin, lambda: dict(kept), kept.update)
-        return made, kept
-
-    config = TrainConfig(epochs=3, batch_size=25)
-    whole, kept = make()
-    history = fit(whole, X, config)
-    assert kept["epochs"] == 3
-    assert history.epochs[0]["critic"] == 1.0
-    assert history.epochs[0]["generator"] == 2.0
-    cut, _ = make()
-    with pytest.raises(Cut):
-        fit(cut_at(cut, 3), X, config, out=tmp_path)
-    again, kept_again = make()
-    fit(again, X, config, out=tmp_path)
-    assert kept_again["epochs"] == 3
-    assert torch.equal(kept["sum"], kept_again["sum"])
-    for name in ("critic", "generator"):
-        for a, b in zip(whole.modules[name].parameters(), again.modules[name].parameters(), strict=True):
-            assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("where", ["part", "total"])
-def test_not_finite_names_step_part_and_rows(tmp_path, where):
-    def loss(net, batch):
-        (x,) = batch.data
-        error = ((net(x) - x) ** 2).mean()
-        bad = torch.tensor(float("nan")) if batch.step == 5 else torch.tensor(1.0)
-        return Loss(error * bad if where == "total" else error, {"weird": bad if where == "part" else 0.0})
-
-    said = "loss part 'weird' is nan at step 5" if where == "part" else "the loss is nan at step 5"
-    with pytest.raises(NonFiniteError, match=said) as caught:
-        fit(simple(MLP((6, 6)), loss), X, TrainConfig(epochs=9, batch_size=16), out=tmp_path)
-    assert "step-00000004" in str(caught.value)
-    assert "batch rows" in str(caught.value)
-
-
-def test_an_infinite_gradient_is_named():
-    def loss(net, batch):
-        (x,) = batch.data
-        return Loss(torch.sqrt((net(x) * 0).sum()), {})
-
-    with pytest.raises(NonFiniteError, match="gradient's norm"):
-        fit(simple(MLP((6, 6)), loss), X, TrainConfig(epochs=1, clip=1.0))
-
-
-def test_early_stopping_and_stop_iteration():
-    config = TrainConfig(epochs=50, patience=2, min_delta=1e9)
-    history = fit(method(), X, config)
-    assert (len(history.epochs), history.stopped) == (3, "patience")
-
-    def enough(history):
-        if len(history.epochs) == 2:
-            raise StopIteration
-
-    assert fit(method(), X, TrainConfig(epochs=50), on_epoch=enough).stopped == "on_epoch"
-
-
-def test_first_interrupt_waits_for_the_step_and_saves(tmp_path):
-    made = method()
-    inner = made.step
-
-    def step(batch, nets):
-        if batch.step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-        return inner(batch, nets)
-
-    made.step = step
-    config = TrainConfig(epochs=3, batch_size=16)
-    with pytest.raises(KeyboardInterrupt) as caught:
-        fit(made, X, config, out=tmp_path)
-    assert "step 7" in caught.value.__notes__[0]
-    again, whole = method(), method()
-    fit(again, X, config, out=tmp_path)
-    fit(whole, X, config)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    config = replace(SHORT, checkpoint_steps=5)
+    whole, _ = train(config, out=tmp_path)
+    newest = checkpoint.existing(tmp_path / "checkpoints")[-1]
+    (newest / "weights.safetensors").write_bytes(b"torn")
+    stream = io.StringIO()
+    again, history = train(config, out=tmp_path, progress=Progress(stream=stream))
     assert torch.equal(weights(again), weights(whole))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert history.resumed_from == 10
+    assert "step-00000012: weights.safetensors is not what was saved" in stream.getvalue()
+    for path in checkpoint.existing(tmp_path / "checkpoints"):
+        (path / "state.json").unlink()
+    with pytest.raises(ArtifactError, match="resume=False"):
+        train(config, out=tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["tensor", "array", "memmap", "bytes", "pair"])
-def test_data_of_any_kind_trains_alike(tmp_path, kind):
-    array = np.random.default_rng(0).integers(0, 255, (40, 6)).astype(np.uint8)
-    np.save(tmp_path / "x.npy", array)
-    forms = {
-        "tensor": torch.from_numpy(array),
-        "array": array,
-        "memmap": np.load(tmp_path / "x.npy", mmap_mode="r"),
-        "bytes": np.load(tmp_path / "x.npy"),
-        "pair": (array, torch.arange(40)),
-    }
+class Adversaries:
+    """Two optimisers with updates of their own, a refresh before each epoch, and state beside the weights."""
+
+    def __init__(self):
+        self.nets = {"maker": network(), "critic": MLP((6, 4, 1), dropout=0.2, seed=5)}
+        self.centre = torch.zeros(6)
+        self.refreshed = 0
+
+    def modules(self):
+        return self.nets
+
+    def optimizers(self, config):
+        return {name: make_optimizer(config, list(net.parameters())) for name, net in self.nets.items()}
+
+    def start_epoch(self, at):
+        self.centre = at.data.gather(torch.arange(50), torch.device("cpu"))[0].mean(0) + torch.randn(
+            6, generator=at.rng
+        )
+        self.refreshed += 1
+
+    def end_epoch(self, at, means):
+        return {"double": 2 * means["critic"]}
+
+    def step(self, batch, at):
+        (x,) = batch
+        made = at.nets["maker"](torch.randn(x.shape, generator=at.rng)) + self.centre
+        values = {}
+        for name, sign in (("critic", -1.0), ("maker", 1.0)):
+            judged = at.nets["critic"](x).mean() - at.nets["critic"](made if sign > 0 else made.detach()).mean()
+            at.optimizers[name].zero_grad()
+            at.backward(sign * judged)
+            at.optimizers[name].step()
+            values[name] = float(judged.detach())
+        return Loss(None, values)
+
+    def state_dict(self):
+        return {"centre": self.centre, "refreshed": self.refreshed}
+
+    def load_state_dict(self, state):
+        self.centre, self.refreshed = state["centre"], state["refreshed"]
+
+
+def test_a_method_with_its_own_updates_and_state_resumes_bit_for_bit(tmp_path):
+    config = replace(SHORT, checkpoint_steps=3)
+    whole, cut, again = Adversaries(), Adversaries(), Adversaries()
+    expected = fit(whole, X, config)
+    with pytest.raises(Cut):
+        fit(cut, X, config, out=tmp_path, on_step=cut_at(6))
+    history = fit(again, X, config, out=tmp_path)
+    for name in ("maker", "critic"):
+        assert torch.equal(weights(again.nets[name]), weights(whole.nets[name]))
+    assert history.epochs == expected.epochs
+    assert history.epochs[0]["double"] == 2 * history.epochs[0]["critic"]
+    assert again.refreshed == whole.refreshed == 3
+    assert torch.equal(again.centre, whole.centre)
+
+
+@pytest.mark.parametrize("where", ["loss", "part"])
+def test_not_finite_names_step_part_rows_and_checkpoint(tmp_path, where):
+    def bad(batch, at):
+        error = (at.nets["net"](batch[0]) - batch[0]).square().mean()
+        wrong = error * float("nan") if at.step == 6 else error
+        return Loss(wrong if where == "loss" else error, {"kl": wrong})
+
+    rows: list[list[int]] = []
+    net = network()
+    with pytest.raises(NonFiniteError) as caught:
+        fit(
+            Objective(net, bad),
+            X,
+            replace(SHORT, checkpoint_steps=4),
+            out=tmp_path,
+            on_step=lambda at, values: rows.append(weights(net).tolist()),
+        )
+    order = torch.randperm(50, generator=seeds.torch_generator(0, "order", 1))[32:48]
+    text = str(caught.value)
+    assert "step 6 of epoch 1" in text
+    assert "kl = nan" in text
+    assert ", ".join(map(str, order[:8].tolist())) in text
+    assert str(tmp_path / "checkpoints" / "step-00000004") in text
+    # The bad step changed nothing.
+    assert weights(net).tolist() == rows[-1]
+
+
+def test_an_infinite_gradient_is_named_when_clipping_and_never_saved(tmp_path):
+    """The square root's slope at 0 is infinite while its value is 0."""
+    net = nn.Linear(6, 1, bias=False)
+    with torch.no_grad():
+        net.weight.zero_()
+
+    def root(batch, at):
+        return at.nets["net"](batch[0]).square().sum().sqrt()
+
+    with pytest.raises(NonFiniteError, match="gradient norm = nan"):
+        fit(Objective(net, root), X, replace(SHORT, clip=1.0))
+    with pytest.raises(NonFiniteError, match=r"net/weight|loss = nan"):
+        fit(Objective(net, root), X, replace(SHORT, checkpoint_steps=1), out=tmp_path)
+    assert not checkpoint.existing(tmp_path / "checkpoints")
+
+
+def test_clipping_bounds_the_step():
+    """Expected: with SGD of rate 1 and no momentum the weights move by the clipped norm."""
+    net = network()
+    before = weights(net)
+    config = TrainConfig(epochs=None, max_steps=1, optimizer="sgd", momentum=0.0, learning_rate=1.0, clip=0.01)
+    fit(Objective(net, reconstruct), X, config)
+    assert float((weights(net) - before).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_schedule_sets_the_rate():
+    rates: list[float] = []
+    config = replace(SHORT, schedule="linear", warmup_steps=2, epochs=1)
+    optimizer: list[torch.optim.Optimizer] = []
+
+    def watch(at, values):
+        rates.append(at.optimizers["all"].param_groups[0]["lr"])
+
+    train(config, on_step=watch)
+    assert rates == pytest.approx([0.005, 0.01, 0.01, 0.0])
+    assert not optimizer
+
+
+def test_early_stopping_on_the_loss_and_on_a_users_metric(tmp_path):
+    values = iter([3.0, 2.0, 2.5, 1.95, 2.2, 9.0, 9.0])
+    rule = EarlyStopping(patience=2, min_delta=0.1, metric="mine")
+    _, history = train(
+        replace(SHORT, epochs=7, early_stopping=rule), out=tmp_path, on_epoch=lambda at, means: {"mine": next(values)}
+    )
+    assert (len(history.epochs), history.stopped) == (4, "early")
+    _, again = train(replace(SHORT, epochs=7, early_stopping=rule), out=tmp_path, on_step=cut_at(-1))
+    assert (again.stopped, again.epochs) == ("early", history.epochs)
+    up = EarlyStopping(patience=1, metric="largest", mode="max")
+    assert train(replace(SHORT, epochs=9, early_stopping=up))[1].stopped == "early"
+    with pytest.raises(UsageError, match=r"watches 'x'.*\['largest', 'loss'\]"):
+        train(replace(SHORT, early_stopping=EarlyStopping(metric="x")))
+
+
+def test_a_method_may_stop():
+    def loss(batch, at):
+        if at.step == 5:
+            at.stop()
+        return reconstruct(batch, at)
+
+    history = fit(Objective(network(), loss), X, SHORT)
+    assert (history.steps, history.stopped) == (6, "method")
+
+
+def test_first_interrupt_saves_and_the_run_continues(tmp_path):
+    """A real SIGINT in the middle of a step."""
+
+    def interrupt(batch, at):
+        if at.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return reconstruct(batch, at)
+
+    handler = signal.getsignal(signal.SIGINT)
+    stream = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        fit(Objective(network(0.3), interrupt), X, SHORT, out=tmp_path, progress=Progress(stream=stream))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert "press Ctrl-C again" in stream.getvalue()
+    assert checkpoint.existing(tmp_path / "checkpoints")[-1].name == "step-00000006"
+    net = network(0.3)
+
+    # The same loss by name and place: a run is continued by the method that began it.
+    def resumed(batch, at):
+        return reconstruct(batch, at)
+
+    resumed.__qualname__ = interrupt.__qualname__
+    assert fit(Objective(net, resumed), X, SHORT, out=tmp_path).resumed_from == 6
+    assert torch.equal(weights(net), weights(train()[0]))
+
+
+def test_second_interrupt_acts_at_once(tmp_path):
+    def interrupt(batch, at):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return pytest.fail("the step went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Objective(network(), interrupt), X, SHORT, out=tmp_path)
+    assert not checkpoint.existing(tmp_path / "checkpoints")
+
+
+def test_without_a_folder_an_interrupt_is_pythons_own():
+    def interrupt(batch, at):
+        os.kill(os.getpid(), signal.SIGINT)
+        return reconstruct(batch, at)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Objective(network(), interrupt), X, SHORT)
+
+
+def test_bf16_computes_in_bfloat16_and_keeps_float32_weights():
     seen = []
 
-    def loss(net, batch):
-        x = batch.data[0]
-        assert x.dtype == torch.uint8
-        seen.append(x.clone())
-        if kind == "pair":
-            assert torch.equal(batch.data[1], batch.rows)
-        x = x.float() / 255
-        return Loss(((net(x) - x) ** 2).mean())
+    def loss(batch, at):
+        out = at.nets["net"](batch[0])
+        seen.append(out.dtype)
+        return (out - batch[0]).square().mean()
 
-    fit(simple(MLP((6, 6)), loss), forms[kind], TrainConfig(epochs=1, batch_size=7))
-    order = torch.randperm(40, generator=torch_generator(0, "order", 0))
-    assert torch.equal(torch.cat(seen), torch.from_numpy(array)[order])
-    assert Rows(forms["memmap"]).fingerprint() == Rows(forms["tensor"]).fingerprint()
+    net = network()
+    fit(Objective(net, loss), X, replace(SHORT, precision="bf16"))
+    assert set(seen) == {torch.bfloat16}
+    assert weights(net).dtype is torch.float32
 
 
-def test_order_and_last_batch():
-    sizes = []
+def test_several_arrays_keep_their_types():
+    def loss(batch, at):
+        x, y = batch
+        assert (x.dtype, y.dtype) == (torch.uint8, torch.int64)
+        assert torch.equal(x[:, 0].long(), y)
+        return (at.nets["net"](x / 255.0)).square().mean()
 
-    def loss(net, batch):
-        sizes.append(batch.rows.tolist())
-        return Loss(net(batch.data[0]).sum())
-
-    fit(simple(MLP((6, 6)), loss), X, TrainConfig(epochs=1, batch_size=20, shuffle=False, drop_last=True))
-    assert sizes == [list(range(20)), list(range(20, 40))]
-    sizes.clear()
-    fit(simple(MLP((6, 6)), loss), X[:1], TrainConfig(epochs=1, batch_size=20))
-    assert sizes == [[0]]
-    assert fit(method(), X, TrainConfig(epochs=0)).steps == 0
+    y = torch.arange(50)
+    data = (y[:, None].to(torch.uint8).repeat(1, 6), y)
+    assert fit(Objective(network(), loss), data, SHORT).steps == 12
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("loss", "said"),
     [
-        ({"epochs": -1}, "epochs=-1"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"precision": "bf61"}, "Did you mean 'bf16'"),
-        ({"clip": 0.0}, "clip=0.0"),
-        ({"clip": float("nan")}, "clip=nan"),
+        (lambda batch, at: at.nets["net"](batch[0]), r"'loss' has shape \(16, 6\).*scalar"),
+        (lambda batch, at: at.nets["net"](batch[0]).mean().detach(), "has no gradient"),
+        (lambda batch, at: Loss(at.nets["net"](batch[0]).mean(), {"kl": torch.zeros(3)}), r"'kl' has shape \(3,\)"),
     ],
 )
-def test_settings_out_of_range_are_refused(options, said):
+def test_a_step_that_returns_the_wrong_thing(loss, said):
     with pytest.raises(UsageError, match=said):
-        TrainConfig(**{"epochs": 1, **options})
+        fit(Objective(network(), loss), X, SHORT)
 
 
-def test_bad_data_and_names_are_refused():
-    with pytest.raises(DataError, match="one number of rows"):
-        fit(method(), (X, X[:3]), TrainConfig(epochs=1))
-    with pytest.raises(DataError, match="above 0"):
-        fit(method(), X[:0], TrainConfig(epochs=1))
-    with pytest.raises(DataError, match="array or tensor"):
-        fit(method(), ("text",), TrainConfig(epochs=1))
-    with pytest.raises(UsageError, match="Did you mean 'adam'"):
-        method(optimizer="adamm")
-    with pytest.raises(UsageError, match="may not be called"):
-        fit(simple(MLP((6, 6)), lambda n, b: Loss(n(b.data[0]).sum(), {"loss": 1.0})), X, TrainConfig(epochs=1))
+def test_nothing_to_train_bad_names_and_bad_data(tmp_path):
+    with pytest.raises(UsageError, match="nothing to train"):
+        fit(Objective(network().requires_grad_(False), reconstruct), X, SHORT)
+    with pytest.raises(UsageError, match="'a/b'"):
+        fit(Objective({"a/b": network()}, reconstruct), X, SHORT, out=tmp_path)
+    with pytest.raises(DataError, match="0 rows"):
+        fit(Objective(network(), reconstruct), X[:0], SHORT)
 
 
-def test_progress_and_metrics_are_written(tmp_path, capsys):
-    fit(method(), X, TrainConfig(epochs=2, batch_size=16, log_every=4), out=tmp_path, progress=Progress())
-    lines = read_metrics(tmp_path)
-    assert [line["step"] for line in lines] == [4, 8]
-    assert {"loss", "error", "rows_per_second", "seconds", "epoch"} <= set(lines[0])
-    with (tmp_path / "metrics.jsonl").open("a") as handle:
-        handle.write('{"step": 9')
-    fit(method(), X, TrainConfig(epochs=2, batch_size=16, log_every=4), out=tmp_path, progress=Progress())
-    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [4, 8]
-    assert "continuing" in capsys.readouterr().err
+def test_progress_and_log_tell_rate_and_loss(tmp_path, monkeypatch):
+    monkeypatch.setattr("mumei.core.progress.INTERVAL", 0.0)
+    stream = io.StringIO()
+    _, history = train(out=tmp_path, progress=Progress(stream=stream), label="autoencoder")
+    assert "autoencoder: 16 of 150 rows" in stream.getvalue()
+    assert "epoch 3, loss" in stream.getvalue()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    assert set(lines[0]) == {"step", "epoch", "loss", "largest", "rows", "seconds", "rows_per_second"}
+    rows = [line["rows"] for line in lines[:4]]
+    mean = sum(line["loss"] * n for line, n in zip(lines[:4], rows, strict=True)) / 50
+    assert history.epochs[0]["loss"] == pytest.approx(mean)
+    assert isinstance(history, History)
 
 
-def test_a_refused_write_is_a_storage_error(tmp_path):
-    (tmp_path / "metrics.jsonl").mkdir()
-    with pytest.raises((StorageError, IsADirectoryError)):
-        fit(method(), X, TrainConfig(epochs=1, batch_size=16, log_every=1), out=tmp_path)
+def test_an_optimiser_factory():
+    made = []
+
+    def factory(parameters):
+        made.append(torch.optim.RMSprop(parameters))
+        return made[0]
+
+    train(replace(SHORT, optimizer=factory))
+    assert len(made[0].state) == 4

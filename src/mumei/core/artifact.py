@@ -1,7 +1,7 @@
 """Everything trained is a folder: `artifact.json`, `*.safetensors`, Parquet tables and a `CARD.md`. No pickle.
 
-The folder is written under a temporary name beside its target and renamed when complete, with `artifact.json` written last,
-so a reader sees all of it or none. Each file's sha256 is in `artifact.json` and is checked at load: an altered or
+The folder is written under a temporary name beside its target and renamed when complete, with `artifact.json` written
+last, so a reader sees all of it or none. Each file's sha256 is in `artifact.json` and is checked at load: an altered or
 truncated file is an error, never a wrong model.
 
 A class takes part by being registered (`core.registry`) and having `state() -> State` and `from_state(state)`; it gets
@@ -11,7 +11,6 @@ A class takes part by being registered (`core.registry`) and having `state() -> 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import secrets
 import shutil
@@ -24,11 +23,13 @@ from mumei.core import registry
 from mumei.core.errors import ArtifactError
 from mumei.core.files import (
     TEMPORARY,
+    about,
     make_folder,
     read_json,
+    replace_folder,
+    restore,
     sha256_file,
     storage_error,
-    sync_folder,
     write_json,
     write_table,
     write_tensors,
@@ -36,7 +37,8 @@ from mumei.core.files import (
 )
 
 FORMAT = 1
-MANIFEST = "artifact.json"
+MANIFEST, WEIGHTS = "artifact.json", "weights.safetensors"
+KEYS = ("kind", "files", "parameters", "seeds", "data", "metrics")
 
 
 @dataclass
@@ -112,25 +114,34 @@ def save(obj: HasState, path: Path | str) -> Path:
         The disk is full, read-only or forbidden; what was there before is still there.
     """
     path = Path(path)
-    if path.exists() and not (path / MANIFEST).exists() and (path.is_file() or any(path.iterdir())):
-        raise ArtifactError(f"{path} exists and is not a mumei artifact; it was left alone. Give a new path.")
+    _check_target(path)
     make_folder(path.parent)
     state, kind = obj.state(), registry.name_of(type(obj))
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
     try:
         make_folder(temporary)
         _write(temporary, kind, state)
-        _replace_folder(temporary, path)
+        replace_folder(temporary, path)
     except OSError as error:
-        raise storage_error(error, path) if type(error) is OSError else error from None
+        raise about(error, path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 
+def _check_target(path: Path) -> None:
+    """Refuse a path that holds something else than an artifact."""
+    try:
+        other = path.exists() and not (path / MANIFEST).exists() and (path.is_file() or any(path.iterdir()))
+    except OSError as error:
+        raise storage_error(error, path) from error
+    if other:
+        raise ArtifactError(f"{path} exists and is not a mumei artifact; it was left alone. Give a new path.")
+
+
 def _write(folder: Path, kind: str, state: State) -> None:
     if state.tensors:
-        write_tensors(folder / "weights.safetensors", state.tensors)
+        write_tensors(folder / WEIGHTS, state.tensors)
     for name, table in state.tables.items():
         write_table(folder / f"{name}.parquet", table)
     write_text(folder / "CARD.md", card(kind, state))
@@ -145,21 +156,6 @@ def _write(folder: Path, kind: str, state: State) -> None:
         "files": {f.name: sha256_file(f) for f in sorted(folder.iterdir())},
     }
     write_json(folder / MANIFEST, content)
-
-
-def _replace_folder(new: Path, target: Path) -> None:
-    """Put `new` in the place of `target`. A folder cannot be renamed over a full one: the old one steps aside first."""
-    aside = target.parent / f"{TEMPORARY}{secrets.token_hex(6)}-old-{target.name}"
-    if target.exists():
-        os.replace(target, aside)
-    try:
-        os.replace(new, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    sync_folder(target.parent)
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def card(kind: str, state: State) -> str:
@@ -185,19 +181,17 @@ def load(path: Path | str) -> Any:
     ArtifactError
         Missing, incomplete, altered, of a newer format or of an unknown kind.
     """
-    path = _present(Path(path))
+    path = Path(path)
+    restore(path)
     manifest = read_manifest(path)
-    for name, digest in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise ArtifactError(f"{path} is incomplete: {name} is missing. Save or copy it again.")
-        if sha256_file(file) != digest:
-            raise ArtifactError(f"{file} is not what was saved (its sha256 differs). Save or copy it again.")
+    _check_files(path, manifest["files"])
     if manifest["kind"] not in registry.entries():
-        raise ArtifactError(f"{path} is a {manifest['kind']!r}, which this mumei does not know; install its package first.")
+        raise ArtifactError(
+            f"{path} is a {manifest['kind']!r}, which this mumei does not know; install its package first."
+        )
     state = State(
         parameters=manifest["parameters"],
-        tensors=_read_tensors(path),
+        tensors=_read_tensors(path, manifest["files"]),
         tables=_read_tables(path, manifest["files"]),
         seeds=manifest["seeds"],
         data=manifest["data"],
@@ -206,13 +200,20 @@ def load(path: Path | str) -> Any:
     return registry.resolve(manifest["kind"]).from_state(state)
 
 
-def _present(path: Path) -> Path:
-    """Finish a replacement that was cut between its two renames: put the old artifact back under its name."""
-    if not path.exists():
-        aside = sorted(path.parent.glob(f"{TEMPORARY}*-old-{path.name}"))
-        if aside:
-            os.replace(aside[-1], path)
-    return path
+def _check_files(path: Path, digests: dict[str, str]) -> None:
+    """Check each file of an artifact against its sha256."""
+    for name, digest in digests.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{path} is incomplete: {name} is missing. Save or copy it again.")
+        try:
+            actual = sha256_file(file)
+        except OSError as error:
+            raise ArtifactError(
+                f"{file} cannot be read ({error.strerror}); save or copy the artifact again."
+            ) from error
+        if actual != digest:
+            raise ArtifactError(f"{file} is not what was saved (its sha256 differs). Save or copy it again.")
 
 
 def read_manifest(path: Path | str) -> dict[str, Any]:
@@ -222,21 +223,23 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
         raise ArtifactError(f"no artifact at {path}: {MANIFEST} is not there. Give a folder made by save(path).")
     try:
         manifest = read_json(file)
-        version = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
+        version = int(manifest["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{file} cannot be read ({error}); save or copy the artifact again.") from error
     if version > FORMAT:
         raise ArtifactError(f"{path} has format {version}, this mumei reads up to {FORMAT}; update mumei.")
+    missing = [key for key in KEYS if not isinstance(manifest.get(key), str if key == "kind" else dict)]
+    if missing:
+        raise ArtifactError(f"{file} is incomplete: {', '.join(missing)} missing. Save or copy the artifact again.")
     return manifest
 
 
-def _read_tensors(path: Path) -> dict[str, Any]:
-    file = path / "weights.safetensors"
-    if not file.exists():
+def _read_tensors(path: Path, files: dict[str, str]) -> dict[str, Any]:
+    if WEIGHTS not in files:  # a file that the manifest does not name was not checked
         return {}
     from safetensors.torch import load_file
 
-    return load_file(file)
+    return load_file(path / WEIGHTS)
 
 
 def _read_tables(path: Path, files: dict[str, str]) -> dict[str, Any]:

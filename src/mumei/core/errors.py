@@ -48,7 +48,8 @@ class MissingExtraError(MumeiError, ImportError):
 
     def __init__(self, feature: str, package: str, extra: str):
         super().__init__(
-            f"{feature} needs the package {package!r}, which is not installed. Install it with: pip install 'mumei[{extra}]'"
+            f"{feature} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'mumei[{extra}]'"
         )
 
 

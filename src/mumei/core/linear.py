@@ -1,147 +1,259 @@
-"""A linear layer that takes the faster float32 product on the CPU.
+"""The fully connected product through oneDNN where that is the fast path, and through `F.linear` everywhere else.
 
-On AMD processors torch's default float32 product (MKL) runs at about half the speed of oneDNN's, which torch carries too behind
-a private operator. This file is the one place that knows it. The operator is used for float32 on a CPU of AMD's, when it
-exists and a small product agrees with `F.linear`; everything else goes to `F.linear`. The choice depends on the machine and
-not on a timing, so two runs on one machine take the same path; `MUMEI_FAST_LINEAR=0` or `=1` overrides it.
+torch's `F.linear` calls MKL for float32 on a CPU; on AMD processors oneDNN runs the same products up to twice as fast.
+The one way to reach oneDNN at full float32 precision is torch's private operator `mkldnn::_linear_pointwise`, so it is
+guarded: `capability()` says, once per process, whether the operator exists, whether it agrees with `F.linear`, and
+whether it is used here, with the reason in words.
 
-Second derivatives go through plain products, which torch can differentiate again.
+The choice depends on the processor's vendor, never on a stopwatch, so that two runs on one machine give the same bits.
+`MUMEI_FAST_LINEAR=0` turns the fast path off, `MUMEI_FAST_LINEAR=1` turns it on for any vendor. `measure()` reports
+speeds and decides nothing.
+
+`F.linear` does the work for other dtypes and devices, for products too small to gain, under autocast, under
+`torch.compile` and `torch.func`. Second derivatives are supported: a backward pass that builds a graph uses plain torch
+products.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mumei.core.errors import UsageError
+
+SWITCH = "MUMEI_FAST_LINEAR"
+VENDORS = ("AuthenticAMD",)  # where oneDNN was measured to win; Intel's own MKL may be the better one on Intel
+SMALL = 1 << 22  # multiply-adds; below about this the calls around the operator cost more than oneDNN gains
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Capability:
-    """Whether the fast product is in use here, and why."""
-
-    used: bool
-    reason: str
-
-
-@lru_cache(maxsize=1)
-def capability() -> Capability:
-    """Say whether the fast product is used on this machine (worked out once a process)."""
-    wish = os.environ.get("MUMEI_FAST_LINEAR", "")
-    if wish not in ("", "0", "1"):
-        raise UsageError(f"MUMEI_FAST_LINEAR={wish!r} is not allowed; give 0, 1 or leave it unset.")
-    if wish == "0":
-        return Capability(False, "switched off by MUMEI_FAST_LINEAR=0")
-    if not _agrees():
-        return Capability(False, "this torch has no oneDNN linear that agrees with F.linear")
-    if wish == "1":
-        return Capability(True, "switched on by MUMEI_FAST_LINEAR=1")
-    if "AuthenticAMD" in _processor():
-        return Capability(True, "AMD processor: oneDNN's float32 product is faster than torch's default")
-    return Capability(False, "not an AMD processor: torch's default float32 product is used")
-
-
-def _processor() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(errors="replace")[:4000]
-    except OSError:
-        import platform
-
-        return platform.processor()
-
-
-def _agrees() -> bool:
-    x = torch.linspace(-1, 1, 12).view(3, 4)
-    weight = torch.linspace(2, -1, 20).view(5, 4)
-    try:
-        return torch.allclose(_product(x, weight, None), F.linear(x, weight), atol=1e-5)
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-
-
-def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-class _FastLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.biased = bias is not None
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        grad = grads[0]
-        # Under create_graph the gradient itself must be differentiable, which the operator is not.
-        twice = torch.is_grad_enabled()
-        flat, rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        dx = dw = db = None
-        if ctx.needs_input_grad[0]:
-            dx = (flat @ weight if twice else _product(flat, weight.t(), None)).view_as(x)
-        if ctx.needs_input_grad[1]:
-            dw = flat.t() @ rows if twice else _product(flat.t(), rows.t(), None)
-        if ctx.biased and ctx.needs_input_grad[2]:
-            db = flat.sum(0)
-        return dx, dw, db
-
-
-def fast_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Return x W^T + b, as `torch.nn.functional.linear` does.
+    """Whether the oneDNN product is there, right and in use, and why.
 
     Parameters
     ----------
-    x : Tensor (..., in)
-    weight : Tensor (out, in)
-    bias : Tensor (out,), optional
+    exists : bool
+        This torch has the operator.
+    agrees : bool
+        Forward and backward products agree with `F.linear` on a probe.
+    vendor : str
+        The processor's vendor string, or its architecture where there is none.
+    enabled : bool
+        `fast_linear` uses the operator.
+    reason : str
+        One sentence.
+    """
+
+    exists: bool
+    agrees: bool
+    vendor: str
+    enabled: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median speed in GFLOP/s of the (rows, inputs) by (outputs, inputs) product: `F.linear`, and oneDNN (None where
+    absent).
+    """
+
+    plain: float
+    fast: float | None
+
+
+def _operator(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+@functools.cache
+def capability() -> Capability:
+    """Return what this machine and this torch can do, found out once per process.
+
+    Raises
+    ------
+    UsageError
+        `MUMEI_FAST_LINEAR` is set to something other than 0 or 1.
+    """
+    wanted = os.environ.get(SWITCH, "")
+    if wanted not in ("", "0", "1"):
+        raise UsageError(f"{SWITCH}={wanted!r} is not allowed; set it to 0 (off) or 1 (on), or unset it.")
+    vendor = cpu_vendor()
+    exists = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    agrees = exists and _agrees()
+    enabled, reason = _choose(wanted, vendor, exists, agrees)
+    return Capability(exists, agrees, vendor, enabled, reason)
+
+
+def _choose(wanted: str, vendor: str, exists: bool, agrees: bool) -> tuple[bool, str]:
+    if not exists:
+        return False, "this torch has no oneDNN linear operator, so F.linear is used"
+    if not agrees:
+        return False, "oneDNN's linear operator disagrees with F.linear here, so F.linear is used"
+    if wanted:
+        return wanted == "1", f"set by {SWITCH}={wanted}"
+    if vendor in VENDORS:
+        return True, f"oneDNN is the faster float32 product on {vendor} processors"
+    return False, f"F.linear is kept on {vendor} processors; set {SWITCH}=1 to use oneDNN"
+
+
+def cpu_vendor() -> str:
+    """Return the processor's vendor (`AuthenticAMD`, `GenuineIntel`), or its architecture where none is told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("vendor_id"):
+            return line.partition(":")[2].strip()
+    # Windows names the vendor here, macOS an architecture.
+    last = platform.processor().rpartition(",")[2].strip()
+    return last or platform.machine() or "unknown"
+
+
+def _agrees() -> bool:
+    """Compare the three products of one training step with plain ones, on shapes that are no multiple of a vector."""
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(33, 47, generator=draw), torch.randn(29, 47, generator=draw)
+    b, g = torch.randn(29, generator=draw), torch.randn(33, 29, generator=draw)
+    try:
+        with torch.no_grad():
+            pairs = [
+                (_operator(x, w, b), F.linear(x, w, b)),
+                (_operator(g, w.t()), g @ w),
+                (_operator(g.t(), x.t()), g.t() @ x),
+            ]
+    except (RuntimeError, TypeError, NotImplementedError):
+        return False
+    return all(a.shape == e.shape and torch.allclose(a, e, TOLERANCE, TOLERANCE) for a, e in pairs)
+
+
+class _Product(torch.autograd.Function):
+    """y = x W^T + b for 2-D x (n, i), W (o, i), b (o) or None."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _operator(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (g,) = grads
+        x, weight = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        # Gradients are enabled here only while a second derivative is wanted: the operator has none, plain products
+        # have.
+        plain = torch.is_grad_enabled()
+        dx = (g @ weight if plain else _operator(g, weight.t())) if need_x else None
+        dw = (g.t() @ x if plain else _operator(g.t(), x.t())) if need_weight else None
+        return dx, dw, g.sum(0) if need_bias else None
+
+
+def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return `x @ weight.T + bias`, as `F.linear` does, by the faster product where there is one.
+
+    Parameters
+    ----------
+    x : Tensor
+        (..., inputs).
+    weight : Tensor
+        (outputs, inputs).
+    bias : Tensor, optional
+        (outputs,).
 
     Returns
     -------
-    Tensor (..., out)
+    Tensor (..., outputs)
     """
-    plain = (
-        not capability().used
-        or x.device.type != "cpu"
-        or x.dtype != torch.float32
-        or weight.dtype != torch.float32
-        or x.numel() == 0
-        or x.dim() < 2
-        or torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
+    if not _fits(x, weight, bias):
+        return F.linear(x, weight, bias)
+    flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    y = _Product.apply(flat, weight, bias) if torch.is_grad_enabled() else _operator(flat, weight, bias)
+    return y if x.dim() == 2 else y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the operator takes these tensors and gains by it. A shape that is wrong is left to `F.linear`'s own
+    error.
+    """
+    return (
+        _plain_float32(x)
+        and _plain_float32(weight)
+        and (bias is None or (_plain_float32(bias) and bias.shape == weight.shape[:1]))
+        and weight.dim() == 2
+        and x.dim() >= 1
+        and x.shape[-1] == weight.shape[1]
+        and x.numel() * weight.shape[0] >= SMALL
+        and capability().enabled
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
     )
-    return F.linear(x, weight, bias) if plain else _FastLinear.apply(x, weight, bias)  # type: ignore[return-value]
 
 
-class FastLinear(torch.nn.Linear):
-    """`torch.nn.Linear` with the faster product where there is one; the same parameters and the same state."""
+def _plain_float32(t: Tensor) -> bool:
+    # The exact types leave out torch.func's, fake and other wrapped tensors, which the operator does not know.
+    return (
+        t.dtype is torch.float32
+        and t.device.type == "cpu"
+        and type(t) in (Tensor, nn.Parameter)
+        and t.layout is torch.strided
+        and not _is_functional(t)
+    )
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Map (..., in) to (..., out)."""
+
+def _is_functional(t: Tensor) -> bool:
+    """Whether a tensor belongs to `torch.func` (vmap, grad, jvp), which knows no rule for the operator."""
+    probe = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    return probe is not None and probe(t)
+
+
+class FastLinear(nn.Linear):
+    """`nn.Linear` through `fast_linear`: the same arguments, parameters and `state_dict`.
+
+    Examples
+    --------
+    >>> FastLinear(3, 2)(torch.zeros(5, 3)).shape
+    torch.Size([5, 2])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs)."""
         return fast_linear(input, self.weight, self.bias)
 
 
-def measure(size: int = 512, seconds: float = 0.1) -> dict[str, float]:
-    """Return measured GFLOP/s of square products: torch's default, oneDNN's (if it agrees) and bfloat16."""
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(size, size, generator=generator) for _ in range(2))
-    low = a.bfloat16(), b.bfloat16()
-    products = {"float32 default": lambda: a @ b, "bfloat16": lambda: low[0] @ low[1]}
-    if _agrees():
-        products["float32 oneDNN"] = lambda: _product(a, b, None)
-    out = {}
-    for name, product in products.items():
-        product()
-        start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            product()
-            count += 1
-        out[name] = 2 * size**3 * count / (time.perf_counter() - start) / 1e9
-    return out
+def measure(rows: int = 256, inputs: int = 512, outputs: int = 512, repeats: int = 5) -> Speed:
+    """Time the product both ways on this machine (about 10 ms); for a report, never for a choice.
+
+    Parameters
+    ----------
+    rows, inputs, outputs : int
+        The product's shape.
+    repeats : int
+        Timed calls of each; the median counts.
+    """
+    draw = torch.Generator().manual_seed(0)
+    x, w = torch.randn(rows, inputs, generator=draw), torch.randn(outputs, inputs, generator=draw)
+    work = 2e-9 * rows * inputs * outputs
+    with torch.no_grad():
+        plain = work / _median_seconds(lambda: F.linear(x, w), repeats)
+        fast = work / _median_seconds(lambda: _operator(x, w), repeats) if capability().agrees else None
+    return Speed(plain, fast)
+
+
+def _median_seconds(call: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 1):  # the first call prepares the kernel
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[repeats // 2]

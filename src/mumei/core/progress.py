@@ -17,8 +17,9 @@ PATIENCE = 2.0  # a step shorter than this shows no progress at all
 
 def format_seconds(seconds: float) -> str:
     """Return a short duration: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
+    seconds = max(seconds, 60)  # 59.96 s is a minute, not "60.0 s"
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
@@ -35,6 +36,7 @@ class Task:
         self._bar = None
 
     def __call__(self, n: int = 1) -> None:
+        """Advance by `n` units: lets a task be given where a callback is wanted."""
         self.advance(n)
 
     def advance(self, n: int = 1, note: str = "") -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from mumei.core.errors import UsageError, unknown
@@ -25,7 +26,7 @@ class Entry:
     def resolve(self) -> Any:
         """Import and return the class or function."""
         module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name)
+        return attrgetter(name)(import_module(module))
 
 
 _ENTRIES: dict[str, Entry] = {
@@ -69,7 +70,9 @@ def register(name: str, target: str, summary: str, paper: str = "", tags: tuple[
         The name is taken by another target, or the name or target has not the right form.
     """
     if "/" not in name or ":" not in target:
-        raise UsageError(f"register({name!r}, {target!r}): give a name like 'group/name' and a target like 'module:Name'.")
+        raise UsageError(
+            f"register({name!r}, {target!r}): give a name like 'group/name' and a target like 'module:Name'."
+        )
     known = _ENTRIES.get(name)
     if known is not None and known.target != target:
         raise UsageError(f"{name!r} is already registered for {known.target}; choose another name.")
@@ -104,4 +107,6 @@ def name_of(target: type) -> str:
     for name, entry in _ENTRIES.items():
         if entry.target == wanted:
             return name
-    raise UsageError(f"{wanted} is not registered; add it with mumei.core.registry.register('group/name', {wanted!r}, ...).")
+    raise UsageError(
+        f"{wanted} is not registered; add it with mumei.core.registry.register('group/name', {wanted!r}, ...)."
+    )

@@ -7,6 +7,7 @@ on every machine and Python version, and two names give unrelated streams.
 from __future__ import annotations
 
 import hashlib
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import UsageError
@@ -24,7 +25,8 @@ def child(seed: int, *names: str | int) -> int:
     >>> child(0, "kmeans") == child(0, "kmeans"), child(0, "kmeans") == child(0, "map")
     (True, False)
     """
-    text = "/".join([str(int(seed)), *(f"{type(n).__name__}:{n}" for n in names)])
+    # index(): a NumPy integer names the same stream as a Python one.
+    text = "/".join([str(int(seed)), *(f"str:{n}" if isinstance(n, str) else f"int:{index(n)}" for n in names)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

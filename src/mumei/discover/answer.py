@@ -136,7 +136,7 @@ class Searcher:
                 "similarity": None if cosines is None else round(float(cosines[i]), 4),
                 "dense_rank": dense.index(row) + 1 if row in dense else None,
                 "lexical_rank": lexical.index(row) + 1 if row in lexical else None,
-                "words": list(overlap(question, f"{item['title']} {item['text']}")) if lexical else [],
+                "words": list(overlap(question, f"{item['id']} {item['title']} {item['text']}")) if lexical else [],
                 "cluster": None if self.labels is None else int(self.labels[row]),
                 "sentence": "",
             }

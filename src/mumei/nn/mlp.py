@@ -1,134 +1,261 @@
-"""Fully connected networks: `MLP`, and the mirrored `Autoencoder` of the deep-clustering papers.
+"""Fully connected networks: `MLP`, and `Autoencoder`, its mirror image joined at a code.
 
-Initial weights come from a generator of their own seed, never from torch's global one. "he" is He et al. 2015 (normal, fan in),
-"glorot" Glorot and Bengio 2010 (uniform), "small" a normal of standard deviation 0.01 as in the papers of the 2010s.
+Initial weights are drawn from a generator of the given seed, layer by layer, so equal arguments give equal bits and the
+global random state is not touched. The layers are `FastLinear`, whose `state_dict` is that of `nn.Linear`.
+
+The default sizes of `Autoencoder`, 784-500-500-2000-10, are those of parametric t-SNE and deep embedded clustering.
+Departure from those papers: layers are trained together from He initialisation, not stacked one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
+from mumei.core import seeds
+from mumei.core.artifact import Saveable, State
+from mumei.core.config import at_least
 from mumei.core.errors import UsageError, unknown
 from mumei.core.linear import FastLinear
-from mumei.core.seeds import torch_generator
 
-ACTIVATIONS: dict[str, Any] = {
-    "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "elu": nn.ELU,
     "gelu": nn.GELU,
+    "identity": nn.Identity,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "identity": nn.Identity,
 }
-NORMS: dict[str, Any] = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-INITIAL = ("he", "glorot", "small")
+NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+INITS = ("glorot", "he", "normal")
 
 
-class MLP(nn.Sequential):
-    """A fully connected network.
+def activation(name: str) -> nn.Module:
+    """Return an activation by name; an unknown one raises `UsageError` with the closest match."""
+    if name not in ACTIVATIONS:
+        raise unknown("activation", str(name), ACTIVATIONS)
+    return ACTIVATIONS[name]()
+
+
+def initialise(layer: nn.Linear, init: str, generator: torch.Generator, std: float = 0.01) -> None:
+    """Draw a layer's weights and set its bias to zero.
+
+    Parameters
+    ----------
+    layer : nn.Linear
+        Its weight is (outputs, inputs).
+    init : {"glorot", "he", "normal"}
+        Uniform with variance 2 / (inputs + outputs), normal with variance 2 / inputs, normal with deviation `std`.
+    generator : torch.Generator
+        What the weights are drawn from.
+    std : float
+        For "normal".
+    """
+    if init not in INITS:
+        raise unknown("init", str(init), INITS)
+    with torch.no_grad():
+        if init == "glorot":
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+        elif init == "he":
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        else:
+            nn.init.normal_(layer.weight, 0.0, std, generator=generator)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+class MLP(nn.Module, Saveable):
+    """Linear layers, each but the last followed by normalisation, activation and dropout.
 
     Parameters
     ----------
     sizes : sequence of int
-        Widths from input to output, two or more.
+        Widths from input to output, at least two.
     activation : str
-        Between the layers: relu, leaky_relu, gelu, silu, softplus, tanh, sigmoid, identity.
-    final_activation : str
-        After the last layer.
+        After each hidden layer; see `ACTIVATIONS`.
     dropout : float
-        Share of hidden units dropped in training, in [0, 1).
-    norm : {"none", "batch", "layer"}
+        In [0, 1), after each hidden activation.
+    norm : {None, "batch", "layer"}
         Before each hidden activation.
-    initial : {"he", "glorot", "small"}
-        How weights start; biases start at 0.
+    final_activation : str, optional
+        After the last layer.
+    init : {"he", "glorot", "normal"}
+        See `initialise`.
+    init_std : float
+        Standard deviation for "normal".
     seed : int
+        What the initial weights are drawn from.
 
-    Notes
-    -----
-    Maps (n, sizes[0]) to (n, sizes[-1]).
+    Raises
+    ------
+    UsageError
+        A value is out of its range or a name is unknown.
+
+    Examples
+    --------
+    >>> MLP((4, 8, 3))(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: str = "relu",
         *,
-        final_activation: str = "identity",
+        activation: str = "relu",
         dropout: float = 0.0,
-        norm: str = "none",
-        initial: str = "he",
+        norm: str | None = None,
+        final_activation: str | None = None,
+        init: str = "he",
+        init_std: float = 0.01,
         seed: int = 0,
     ):
-        sizes = _check(sizes, activation, final_activation, dropout, norm, initial)
+        super().__init__()
+        self.sizes = _checked_sizes(sizes)
+        _check(dropout, norm, init_std)
+        self.parameters_given = {
+            "activation": activation,
+            "dropout": dropout,
+            "norm": norm,
+            "final_activation": final_activation,
+            "init": init,
+            "init_std": init_std,
+            "seed": seed,
+        }
         layers: list[nn.Module] = []
-        for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
-            layers.append(nn.utils.skip_init(FastLinear, a, b))  # its own start would draw from the global generator
-            last = i == len(sizes) - 2
-            if not last and NORMS[norm] is not None:
-                layers.append(NORMS[norm](b))
-            if (final_activation if last else activation) != "identity":
-                layers.append(ACTIVATIONS[final_activation if last else activation]())
-            if dropout and not last:
-                layers.append(nn.Dropout(dropout))
-        super().__init__(*layers)
-        self.sizes = sizes
-        initialise(self, initial, seed)
+        last = len(self.sizes) - 2
+        for i, (inputs, outputs) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
+            # skip_init: the constructor's own initialisation would draw from the global generator.
+            linear = cast("FastLinear", skip_init(FastLinear, inputs, outputs))
+            initialise(linear, init, seeds.torch_generator(seed, "mlp", i), init_std)
+            layers.append(linear)
+            if i < last:
+                layers += _hidden(outputs, activation, dropout, norm)
+        if final_activation is not None:
+            layers.append(_activation(final_activation))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., sizes[0]) to (..., sizes[-1]); with batch normalisation x is (n, sizes[0])."""
+        return self.layers(x)
+
+    def state(self) -> State:
+        """Return what the network is made of."""
+        return State({"sizes": list(self.sizes), **self.parameters_given}, dict(self.state_dict()))
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Build the network that `state` describes."""
+        return _rebuilt(cls, state)
 
 
-def _check(sizes: Sequence[int], activation: str, final: str, dropout: float, norm: str, initial: str) -> tuple[int, ...]:
-    checked = tuple(int(s) for s in sizes)
-    if len(checked) < 2 or min(checked) < 1:
-        raise UsageError(f"sizes={list(sizes)} is not allowed; give two or more widths of 1 or more, input first.")
-    for name in (activation, final):
-        if name not in ACTIVATIONS:
-            raise unknown("activation", name, ACTIVATIONS)
-    if norm not in NORMS:
-        raise unknown("norm", norm, NORMS)
-    if initial not in INITIAL:
-        raise unknown("initialisation", initial, INITIAL)
-    if not 0 <= dropout < 1:
-        raise UsageError(f"dropout={dropout} is not allowed; give a share from 0 up to, but not, 1.")
-    return checked
-
-
-@torch.no_grad()
-def initialise(module: nn.Module, initial: str, seed: int) -> None:
-    """Set the weights of every linear layer from a seed, in order; biases to 0."""
-    generator = torch_generator(seed, "initial weights")
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            fan_out, fan_in = layer.weight.shape
-            if initial == "glorot":
-                bound = (6 / (fan_in + fan_out)) ** 0.5
-                layer.weight.uniform_(-bound, bound, generator=generator)
-            else:
-                layer.weight.normal_(0, 0.01 if initial == "small" else (2 / fan_in) ** 0.5, generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()
-
-
-class Autoencoder(nn.Module):
-    """A mirrored autoencoder: `encoder` (n, d) to (n, z), `decoder` back.
+class Autoencoder(nn.Module, Saveable):
+    """An encoder and its mirror image as decoder; the code and the reconstruction are linear unless told otherwise.
 
     Parameters
     ----------
     sizes : sequence of int
-        Widths from the data to the code.
-    activation, dropout, norm, initial, seed
-        As in `MLP`; the code and the reconstruction are linear.
+        Widths from input to code.
+    final_activation : str, optional
+        After the decoder's last layer ("sigmoid" for data in [0, 1]).
+    activation, dropout, norm, init, init_std, seed
+        As in `MLP`; dropout and norm apply to encoder and decoder.
+
+    Raises
+    ------
+    UsageError
+        A value is out of its range or a name is unknown.
+
+    Examples
+    --------
+    >>> net = Autoencoder((6, 4, 2))
+    >>> net.encode(torch.zeros(5, 6)).shape, net(torch.zeros(5, 6)).shape
+    (torch.Size([5, 2]), torch.Size([5, 6]))
     """
 
-    def __init__(self, sizes: Sequence[int] = (784, 500, 500, 2000, 10), activation: str = "relu", *, seed: int = 0, **options: Any):
+    def __init__(
+        self,
+        sizes: Sequence[int] = (784, 500, 500, 2000, 10),
+        *,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str | None = None,
+        final_activation: str | None = None,
+        init: str = "he",
+        init_std: float = 0.01,
+        seed: int = 0,
+    ):
         super().__init__()
-        self.encoder = MLP(sizes, activation, seed=seed, **options)
-        self.decoder = MLP(tuple(reversed(tuple(sizes))), activation, seed=seed + 1, **options)
+        self.sizes = _checked_sizes(sizes)
+        same: dict[str, Any] = {
+            "activation": activation,
+            "dropout": dropout,
+            "norm": norm,
+            "init": init,
+            "init_std": init_std,
+        }
+        self.parameters_given = {**same, "final_activation": final_activation, "seed": seed}
+        self.encoder = MLP(self.sizes, seed=seeds.child(seed, "encoder"), **same)
+        self.decoder = MLP(
+            self.sizes[::-1], seed=seeds.child(seed, "decoder"), final_activation=final_activation, **same
+        )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Reconstruct (n, d) as (n, d)."""
-        return self.decoder(self.encoder(x))
+    def encode(self, x: Tensor) -> Tensor:
+        """Map (..., sizes[0]) to the code (..., sizes[-1])."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map a code (..., sizes[-1]) to (..., sizes[0])."""
+        return self.decoder(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct (..., sizes[0])."""
+        return self.decode(self.encode(x))
+
+    def state(self) -> State:
+        """Return what the network is made of."""
+        return State({"sizes": list(self.sizes), **self.parameters_given}, dict(self.state_dict()))
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Build the network that `state` describes."""
+        return _rebuilt(cls, state)
+
+
+_activation = activation  # the constructors' argument of that name hides the function
+
+
+def _hidden(width: int, name: str, dropout: float, norm: str | None) -> list[nn.Module]:
+    layers: list[nn.Module] = [] if norm is None else [NORMS[norm](width)]
+    layers.append(activation(name))
+    return [*layers, nn.Dropout(dropout)] if dropout else layers
+
+
+def _rebuilt(cls: Any, state: State) -> Any:
+    parameters = dict(state.parameters)
+    net = cls(parameters.pop("sizes"), **parameters)
+    net.load_state_dict(state.tensors)
+    return net.eval()
+
+
+def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(sizes)
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 1 for s in sizes)
+    if len(sizes) < 2 or not whole:
+        raise UsageError(f"sizes={sizes!r} is not allowed; give at least two widths, each an integer of at least 1.")
+    return sizes
+
+
+def _check(dropout: float, norm: str | None, std: float) -> None:
+    at_least("dropout", dropout, 0.0)
+    at_least("init_std", std, 0.0, strictly=True)
+    if dropout >= 1.0:
+        raise UsageError(f"dropout={dropout!r} is not allowed; give a number of at least 0 and below 1.")
+    if norm is not None and norm not in NORMS:
+        raise unknown("norm", str(norm), NORMS)

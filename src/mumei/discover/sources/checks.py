@@ -1,7 +1,8 @@
 """The checks that every text and sequence passes, one row at a time: memory holds the ids and a 16-byte digest a row.
 
-Undecodable bytes arrive as lone surrogates (Python's `surrogateescape`), wherever they come from. `clean` is the one place that
-turns them into text: each such byte is read as Windows-1252, so lines, and even cells, of mixed encoding come out right.
+Undecodable bytes arrive as lone surrogates (Python's `surrogateescape`), wherever they come from. `clean` is the one
+place that turns them into text: each such byte is read as Windows-1252, so lines, and even cells, of mixed encoding
+come out right.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def _mend(match: re.Match[str]) -> str:
 
 
 def clean(text: str) -> tuple[str, str]:
-    """Return text without control characters, lone surrogates and outer space, and a remark ("" if nothing was wrong).
+    r"""Return text without control characters, lone surrogates and outer space, and a remark ("" if nothing was wrong).
 
     Examples
     --------
-    >>> clean("caf\\udce9")
+    >>> clean("caf\udce9")
     ('café', 'not valid UTF-8: read as Windows-1252')
     """
     if text.isprintable():  # the quick way for most texts: no control character, no surrogate, no line break
@@ -88,9 +89,16 @@ class Names:
 
 
 class Checker:
-    """Checks rows in order; one checker serves one pass over a source."""
+    """Checks rows in order; one checker serves one pass over a source.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    kind : str
+        "text" or "sequence"; a title can stand in for a missing text, never for a sequence.
+    """
+
+    def __init__(self, kind: str = "text") -> None:
+        self._kind = kind
         self._names = Names()
         self._digests: set[bytes] = set()
 
@@ -131,7 +139,9 @@ class Checker:
             return out
         unique = self._names.unique(name)
         if unique != name:
-            out.append(Problem(row, name, "duplicate id", f"{where}: this id came before; the row is now {unique!r}", False))
+            out.append(
+                Problem(row, name, "duplicate id", f"{where}: this id came before; the row is now {unique!r}", False)
+            )
         out.append(Item(unique, " ".join(title[:MAX_TITLE].split()), text[:MAX_TEXT], row, where))
         return out
 
@@ -139,8 +149,8 @@ class Checker:
         """Return the text to keep and what is wrong with it."""
         found = []
         if not text:
-            if not _WORD.search(title):
-                return text, [Note("empty", "no text")]
+            if self._kind != "text" or not _WORD.search(title):
+                return text, [Note("empty", f"no {self._kind}")]
             found.append(Note("empty", "no text: the title stands in", False))
             text = title
         elif not _WORD.search(text):

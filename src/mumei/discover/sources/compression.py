@@ -1,7 +1,7 @@
 """A file as the bytes inside it: gzip, bzip2, xz, zstd and zip are recognised by content and taken off layer by layer.
 
-Streams are read forwards in pieces, so a large or hostile file costs time, not memory. A stream that ends early or does not
-match its checksum raises `DataError`: half a collection must not pass for the whole.
+Streams are read forwards in pieces, so a large or hostile file costs time, not memory. A stream that ends early or
+does not match its checksum raises `DataError`: half a collection must not pass for the whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -39,6 +40,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     RuntimeError,  # a zip member behind a password
     NotImplementedError,  # a zip method that Python lacks
+    struct.error,
     ValueError,
 )
 
@@ -186,7 +188,7 @@ def _inner_name(name: str) -> str:
 def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+            names = [name for name in archive.namelist() if name and not name.endswith("/")]
     except _DAMAGED as error:
         raise damaged(path, "zip", error) from error
     return [n for n in names if not n.startswith("__MACOSX/") and not PurePosixPath(n).name.startswith(".")]
@@ -194,14 +196,19 @@ def _members(path: Path) -> list[str]:
 
 def _only_member(path: Path) -> str:
     names = _members(path)
-    for folder, what in (("xl/", "an Excel workbook; save the sheet as CSV"), ("word/", "a Word document; save it as text")):
+    for folder, what in (
+        ("xl/", "an Excel workbook; save the sheet as CSV"),
+        ("word/", "a Word document; save it as text"),
+    ):
         if any(name.startswith(folder) for name in names):
             raise DataError(f"{path} is {what} and give that.")
     if not names:
         raise DataError(f"{path} is an empty zip archive; there is nothing to read in it.")
     if len(names) > 1:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise DataError(f"{path} holds {len(names)} files ({shown}), one is allowed; unpack it and give the folder or a file.")
+        raise DataError(
+            f"{path} holds {len(names)} files ({shown}), one is allowed; unpack it and give the folder or a file."
+        )
     return names[0]
 
 

@@ -1,4 +1,4 @@
-"""What a source gives: items, problems, and the records that readers of each format hand over before they are checked."""
+"""What a source gives: items and problems, and the records that the readers hand over before they are checked."""
 
 from __future__ import annotations
 

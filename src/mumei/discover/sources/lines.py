@@ -1,7 +1,7 @@
 """Lines of bounded length from a stream of bytes, in UTF-8 whatever the file's encoding was.
 
-A byte order mark or many NUL bytes tell UTF-16 and UTF-32; those are turned into UTF-8 on the way. Everything else is taken as
-UTF-8, and bytes that are not become lone surrogates when a line is decoded (see `checks.clean`).
+A byte order mark or many NUL bytes tell UTF-16 and UTF-32; those are turned into UTF-8 on the way. Everything else is
+taken as UTF-8, and bytes that are not become lone surrogates when a line is decoded (see `checks.clean`).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def detect_encoding(head: bytes) -> str:
 class Utf8Stream:
     """A stream of UTF-8 bytes over a stream in another encoding.
 
-    Bytes that do not fit the encoding become the byte 0x81, which is neither UTF-8 nor Windows-1252, so that they show up as
-    undecodable, and as U+FFFD, further on; with `strict=False` they become U+FFFD at once.
+    Bytes that do not fit the encoding become the byte 0x81, which is neither UTF-8 nor Windows-1252, so that they
+    show up as undecodable, and as U+FFFD, further on; with `strict=False` they become U+FFFD at once.
     """
 
     def __init__(self, stream: Any, encoding: str, strict: bool = True):
@@ -74,7 +74,9 @@ class Utf8Stream:
             try:
                 text = self._decoder.decode(piece, final=self._ended)
             except UnicodeError as error:
-                raise DataError(f"this file cannot be read as {self._encoding}: {error}. Give another encoding.") from error
+                raise DataError(
+                    f"this file cannot be read as {self._encoding}: {error}. Give another encoding."
+                ) from error
             if text:
                 if self._strict:
                     text = text.replace("\ufffd", "\udc81")
