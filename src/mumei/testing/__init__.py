@@ -1,0 +1,26 @@
+"""The conformance kit: what every encoder, estimator, generator, reader, sampler and network must do, as checks.
+
+    from mumei.testing import check_encoder
+    check_encoder(lambda: MyEncoder(), ["one text", "another", "a third"])
+
+A failure is an `AssertionError` with a sentence that names the check and the object. `run_registered(name)` runs the
+checks that a registry entry's tags ask for; a test parametrised over `registry.entries()` covers all of it.
+"""
+
+from mumei.testing.encoders import check_encoder
+from mumei.testing.estimators import check_estimator
+from mumei.testing.makers import check_generator, check_reader, check_sampler
+from mumei.testing.networks import check_network, check_resume
+from mumei.testing.registered import checks_for, run_registered
+
+__all__ = [
+    "check_encoder",
+    "check_estimator",
+    "check_generator",
+    "check_network",
+    "check_reader",
+    "check_resume",
+    "check_sampler",
+    "checks_for",
+    "run_registered",
+]

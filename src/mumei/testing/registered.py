@@ -1,0 +1,146 @@
+"""Runs the checks on what is registered, chosen by tags, so that a new entry is tested without a line of test.
+
+An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network) and an encoder's what it takes
+(text, sequence, table). An object is made without arguments, by the class's own `example()` where it has one, or by
+`MAKERS`.
+"""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mumei.core import registry
+from mumei.core.registry import Entry
+from mumei.testing.encoders import check_encoder
+from mumei.testing.estimators import check_estimator, example_rows
+from mumei.testing.makers import check_generator, check_reader, check_sampler
+from mumei.testing.networks import check_network
+
+Make = Callable[[], Any]
+TEXTS = (
+    "Statins lower LDL cholesterol.",
+    "Insulin is made by the beta cells of the pancreas; it lowers the concentration of glucose in blood.",
+    "肺炎の治療",
+    "",
+    "IL-6 ↑ in COVID-19 (p < 0.05)",
+)
+SEQUENCES = ("MKTAYIAKQRQISFVKSHFSRQ", "MKV", "ACDEFGHIKLMNPQRSTVWY" * 4, "mkvlaax*", "GGGGSGGGGS")
+
+
+def example_items(entry: Entry) -> Any:
+    """Return items that an encoder with this entry's tags can encode."""
+    if "table" in entry.tags:
+        return example_rows()
+    return list(SEQUENCES if "sequence" in entry.tags else TEXTS)
+
+
+def _embedded_sentence_transformer(cls: Any) -> Any:
+    from mumei.retrieval.encoders import embedded_model
+
+    return cls(str(embedded_model()), device="cpu")
+
+
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "encoder/sentence-transformers": _embedded_sentence_transformer,
+    "network/mlp": lambda cls: cls((4, 8, 3)),
+    "network/autoencoder": lambda cls: cls((4, 8, 2)),
+}
+
+
+def maker(name: str) -> Make:
+    """Return what makes a small object of a registered name."""
+    target = registry.resolve(name)
+    if name in MAKERS:
+        return partial(MAKERS[name], target)
+    return getattr(target, "example", target)
+
+
+def missing_extra(entry: Entry) -> str:
+    """Return which package of an entry's `extra:NAME` tag is not installed, as a sentence, or an empty string."""
+    from importlib import metadata
+
+    for extra in (tag.removeprefix("extra:") for tag in entry.tags if tag.startswith("extra:")):
+        wanted = [r for r in metadata.requires("mumei") or () if f'extra == "{extra}"' in r.replace("'", '"')]
+        for requirement in wanted:
+            package = _package(requirement)
+            try:
+                metadata.version(package)
+            except metadata.PackageNotFoundError:
+                return f"{entry.target} needs {package}, of mumei[{extra}], which is not installed"
+    return ""
+
+
+def _package(requirement: str) -> str:
+    import re
+
+    return re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0]
+
+
+def check_entry(name: str) -> None:
+    """The entry says what it is, its target can be imported, and the target's class is found under this name."""
+    entry = registry.get(name)
+    if not entry.summary or "\n" in entry.summary:
+        raise AssertionError(f"check_entry: {name} needs a summary of one line.")
+    try:
+        target = registry.resolve(name)
+    except (ImportError, AttributeError) as error:
+        raise AssertionError(
+            f"check_entry: {name} has the target {entry.target}, which is not there: {error}"
+        ) from error
+    if isinstance(target, type) and registry.name_of(target) != name:
+        raise AssertionError(
+            f"check_entry: {entry.target} is registered as {registry.name_of(target)} too, before {name}."
+        )
+
+
+def checks_for(entry: Entry) -> dict[str, Callable[[Make], None]]:
+    """Return the checks that an entry's tags ask for, by name; each takes a maker."""
+    import torch
+
+    from mumei.core.seeds import torch_generator
+
+    batch = torch.randn((5, 4), generator=torch_generator(0, "mumei.testing", "batch"))
+    known: dict[str, Callable[[Make], None]] = {
+        "encoder": lambda make: check_encoder(make, example_items(entry)),
+        "estimator": lambda make: check_estimator(make()),
+        "generator": check_generator,
+        "reader": check_reader,
+        "sampler": check_sampler,
+        "network": lambda make: check_network(make, batch),
+    }
+    return {f"check_{tag}": check for tag, check in known.items() if tag in entry.tags}
+
+
+def run_registered(name: str, make: Make | None = None) -> list[str]:
+    """Run every check on a registered name.
+
+    Parameters
+    ----------
+    name : str
+        As in the registry.
+    make : callable, optional
+        Makes a small object; `maker(name)` by default.
+
+    Returns
+    -------
+    list of str
+        The names of the checks that ran.
+
+    Raises
+    ------
+    AssertionError
+        A check failed.
+    unittest.SkipTest
+        A package of the entry's `extra:NAME` tag is not installed; test runners show a skip with this reason.
+    """
+    entry = registry.get(name)
+    if reason := missing_extra(entry):
+        raise unittest.SkipTest(reason)
+    check_entry(name)
+    checks = checks_for(entry)
+    for check in checks.values():
+        check(make or maker(name))
+    return ["check_entry", *checks]
