@@ -203,7 +203,7 @@ else:
     for n in itertools.count():
         Loop(n).save(sys.argv[2])
         print(n, flush=True)
-"""  # noqa: E501
+"""
 
 
 def test_a_killed_process_leaves_an_artifact_that_loads(tmp_path):

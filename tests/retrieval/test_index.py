@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ def test_search_equals_a_stable_sort_of_all_products(tmp_path_factory, n, k, cut
     rows = rng.integers(-2 if ties else -50, 3 if ties else 50, size=(n, 4)).astype(np.float32)
     store = VectorStore(tmp_path_factory.mktemp("store"), "m", 4)
     edges = sorted({0, n, *(c for c in cuts if c < n)})
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         store.append(rows[first:last])
     queries = rng.integers(-3, 4, size=(2, 4)).astype(np.float32)
     old, module.BLOCK = module.BLOCK, block

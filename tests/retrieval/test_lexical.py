@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mumei.core.errors import ArtifactError
-from mumei.retrieval.lexical import B, K1, LexicalIndex, overlap, tokens
+from mumei.retrieval.lexical import K1, B, LexicalIndex, overlap, tokens
 
 TEXTS = ["heart failure drugs", "heart heart valve", "", "lung cancer screening by imaging", "肺炎の治療", "drugs for the heart"]
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from mumei.cli.output import Output
 
@@ -13,7 +10,7 @@ from mumei.cli.output import Output
 def discover(
     source: str,
     *,
-    ask: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    ask: list[str] | None = None,
     out: Path | None = None,
     clusters: int | None = None,
     encoder: str | None = None,
@@ -34,7 +31,7 @@ def discover(
         A file or folder: JSONL, CSV, TSV, Parquet (also .gz .bz2 .xz .zst), text files, MEDLINE XML, FASTA, a numeric table,
         .npz or .h5ad; or the word primer for the embedded corpus.
     ask
-        Questions to answer in the report; repeat it or give several in quotes.
+        A question to answer in the report, in quotes; repeat --ask for more.
     out
         Folder of the workspace. By default NAME.mumei in the current folder.
     clusters

@@ -7,6 +7,7 @@ term once, the prior is the whole collection scaled to `PRIOR` documents, and a 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -81,7 +82,7 @@ def count_terms(
 def _terms(text: str) -> set[str]:
     """Words and pairs of neighbouring words, without numbers and single letters."""
     words = [w for w in tokens(text, stem=False) if _is_term(w)]
-    pairs = {f"{a} {b}" for a, b in zip(words, words[1:], strict=False) if a.isascii() and b.isascii() and a != b}
+    pairs = {f"{a} {b}" for a, b in itertools.pairwise(words) if a.isascii() and b.isascii() and a != b}
     return set(words) | pairs
 
 

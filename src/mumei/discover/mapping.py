@@ -7,7 +7,7 @@ width is the distance to the fifth. That is linear in the number of rows, and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mumei.core.seeds import seed32
 from mumei.discover.organise import one_thread, sample_rows
@@ -37,8 +37,8 @@ def place(z: np.ndarray, seed: int, progress: Any = None) -> np.ndarray:
         landmarks = z[chosen]
         drawn = _draw(landmarks, seed)
         out = np.empty((len(z), 2), dtype=np.float32)
-        for start in range(0, len(z), 8192):
-            part = slice(start, start + 8192)
+        for start in range(0, len(z), 2048):
+            part = slice(start, start + 2048)
             out[part] = _among(z[part], landmarks, drawn)
             if progress is not None:
                 progress(len(out[part]))
@@ -57,7 +57,7 @@ def _draw(z: np.ndarray, seed: int) -> np.ndarray:
     start = z[:, :2] if z.shape[1] >= 2 else np.c_[z, np.zeros(len(z))]
     start = (start / max(float(start[:, 0].std()), 1e-9) * 1e-4).astype(np.float32)
     perplexity = min(30.0, (len(z) - 1) / 3)
-    model = TSNE(perplexity=perplexity, init=start, max_iter=500, random_state=seed32(seed, "map"), n_jobs=1)
+    model = TSNE(perplexity=perplexity, init=cast("Any", start), max_iter=500, random_state=seed32(seed, "map"), n_jobs=1)
     return model.fit_transform(np.ascontiguousarray(z))
 
 

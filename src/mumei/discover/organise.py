@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mumei.core.errors import UsageError
 from mumei.core.seeds import numpy_generator, seed32
@@ -123,7 +123,7 @@ def stability_curve(z: np.ndarray, distinct: int, seed: int, progress: Any = Non
             order = numpy_generator(seed, "stability", k, pair).permutation(n)
             halves = order[: int(0.8 * n)], order[int(0.2 * n) :]
             fits = [
-                KMeans(k, n_init=2, random_state=seed32(seed, "stability", k, pair, side)).fit(z[half])
+                KMeans(k, n_init=cast("Any", 2), random_state=seed32(seed, "stability", k, pair, side)).fit(z[half])
                 for side, half in enumerate(halves)
             ]
             labels = [fit.predict(z) for fit in fits]
@@ -154,7 +154,7 @@ def _fit(z: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarra
     from sklearn.cluster import KMeans
 
     chosen = sample_rows(len(z), CLUSTER_ROWS, seed, "clusters")
-    model = KMeans(clusters, n_init=4, random_state=seed32(seed, "clusters")).fit(z[chosen])
+    model = KMeans(clusters, n_init=cast("Any", 4), random_state=seed32(seed, "clusters")).fit(z[chosen])
     labels = np.empty(len(z), dtype=np.int32)
     distances = np.empty(len(z), dtype=np.float32)
     for start in range(0, len(z), 65_536):

@@ -22,6 +22,7 @@ from mumei.discover.workspace import PART, Workspace, digest
 
 ENCODE_ROWS = 1024  # rows appended to the store at once: what a crash can cost
 STEP_VERSION = {"read": 1, "encode": 1, "index": 1, "organise": 1, "map": 1, "ask": 1, "report": 1}
+PRIMER = "primer"
 PROBLEM_ROWS = 10_000  # problems listed one by one; all are counted
 
 
@@ -114,8 +115,6 @@ def discover(
     UsageError, DataError, StorageError
         Each says what was given, what is allowed and what to do.
     """
-    from mumei.discover.sources import open_source
-
     settings = Settings(
         str(source),
         Path(out) if out is not None else None,
@@ -127,40 +126,47 @@ def discover(
         text_column,
         seed,
     )
-    opened = open_source(source, id_column=id_column, title_column=title_column, text_column=text_column)
-    if opened.kind == "table" and ask:
-        raise UsageError(f"--ask needs text, and {source} is a numeric table; leave --ask out.")
-    if any(not question.strip() for question in ask):
+    return _discover(settings, progress)
+
+
+def _discover(settings: Settings, progress: Progress) -> Workspace:
+    from mumei.discover.sources import open_source
+
+    names = {name: getattr(settings, name) for name in ("id_column", "title_column", "text_column")}
+    source = open_source(settings.source, **names)
+    if source.kind == "table" and settings.ask:
+        raise UsageError(f"--ask needs text, and {settings.source} is a numeric table; leave --ask out.")
+    if any(not question.strip() for question in settings.ask):
         raise UsageError("an --ask question is empty; write it in quotes after --ask.")
     workspace = Workspace(settings.folder())
     with workspace.locked():
         _same_source(workspace, settings)
-        run = _Run(settings, progress, workspace, opened)
-        for line in opened.described:
+        run = _Run(settings, progress, workspace, source)
+        for line in source.described:
             progress.say(line)
         _record_source(run)
-        _read(run)
-        _encode(run)
-        _index(run)
-        _organise(run)
-        _map(run)
-        _ask(run)
-        _report(run)
+        for step in (_read, _encode, _index, _organise, _map, _ask, _report):
+            step(run)
     return workspace
 
 
 def _same_source(workspace: Workspace, settings: Settings) -> None:
     known = workspace.manifest["source"].get("path")
-    given = settings.source if settings.source == "primer" else str(Path(settings.source).resolve())
+    given = _place(settings)
     if known is not None and known != given:
         raise UsageError(f"the workspace {workspace.folder} was made from {known}, not from {given}; choose another --out.")
 
 
+def _place(settings: Settings) -> str:
+    """Return the source's full path; the embedded corpus, which a file of that name hides, has none."""
+    embedded = settings.source == PRIMER and not Path(PRIMER).exists()
+    return PRIMER if embedded else str(Path(settings.source).resolve())
+
+
 def _record_source(run: _Run) -> None:
-    path = run.settings.source if run.settings.source == "primer" else str(Path(run.settings.source).resolve())
     run.workspace.manifest["source"] = {
         **run.workspace.manifest["source"],
-        "path": path,
+        "path": _place(run.settings),
         "kind": run.source.kind,
         "name": run.source.name,
         "described": run.source.described,
@@ -443,7 +449,7 @@ def _map(run: _Run) -> None:
 
 def _ask(run: _Run) -> None:
     questions = list(run.settings.ask)
-    judged = run.settings.source == "primer"
+    judged = run.workspace.manifest["source"]["path"] == PRIMER
 
     def work(resumed: bool) -> tuple[dict, int | None]:
         answers: list[dict[str, Any]] = []
@@ -492,7 +498,7 @@ def _report(run: _Run) -> None:
         from mumei.discover.report import write_report
 
         write_report(run.workspace)
-        return {"said": str(run.workspace.path("report.html"))}, None
+        return {"said": "report.html written"}, None
 
     run.step("report", ["read", "encode", "organise", "map", "ask"], [run.workspace.manifest["source"]], work)
 

@@ -61,7 +61,7 @@ def context(workspace: Workspace) -> dict[str, Any]:
 
 
 def script_json(value: Any) -> str:
-    """Return JSON that is safe inside a script element: no `<`, `>` or `&`, and none of JavaScript's own line ends.
+    r"""Return JSON that is safe inside a script element: no `<`, `>` or `&`, and none of JavaScript's own line ends.
 
     Examples
     --------

@@ -132,7 +132,7 @@ class TableEncoder:
         sample = np.concatenate(parts)
         wanted = min(COMPONENTS, *sample.shape)
         pca = PCA(wanted, svd_solver="randomized", random_state=seed32(seed, "table projection")).fit(sample)
-        self.components = pca.components_.astype(np.float32)
+        self.components = np.asarray(pca.components_, dtype=np.float32)
         self.dim = wanted
         share = 100 * float(pca.explained_variance_ratio_.sum())
         self.described.append(f"projection: {wanted} principal components hold {share:.0f} % of the variance")

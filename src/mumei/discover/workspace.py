@@ -92,7 +92,7 @@ class Workspace:
             raise UsageError(f"{self.folder} is not empty and not a mumei workspace; it was left alone. Choose another --out.")
         lock = self.folder / ".lock"
         try:
-            handle = open(lock, "a")  # noqa: SIM115 (held until the end of the block)
+            handle = open(lock, "a")
         except OSError as error:
             raise storage_error(error, lock) from error
         with handle:

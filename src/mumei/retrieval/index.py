@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import ArtifactError, DataError, UsageError
-from mumei.core.files import atomic_path, make_folder, read_json, sweep, write_json
+from mumei.core.files import atomic_open, make_folder, read_json, sweep, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ class VectorStore:
         if not len(vectors):
             return
         segment = {"file": f"vectors-{len(self._segments):06d}.npy", "rows": len(vectors)}
-        with atomic_path(self.folder / segment["file"]) as temporary, temporary.open("wb") as handle:
+        with atomic_open(self.folder / segment["file"]) as handle:
             np.save(handle, vectors, allow_pickle=False)
         self._segments = [*self._segments, segment]
         write_json(

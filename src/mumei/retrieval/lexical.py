@@ -8,7 +8,6 @@ building it needs the memory of one shard; scores of large random shards agree c
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mumei.core.errors import ArtifactError
-from mumei.core.files import TEMPORARY, make_folder, read_json, storage_error, sync_folder, write_json
+from mumei.core.files import TEMPORARY, make_folder, read_json, replace_folder, storage_error, write_json
 
 SHARD = 131_072
 K1, B = 0.9, 0.4
@@ -94,9 +93,7 @@ class LexicalIndex:
         try:
             sizes = _write_shards(iter(texts), temporary, progress, shard)
             write_json(temporary / "lexical.json", {"format": 1, "shards": sizes, "k1": K1, "b": B})
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
-            sync_folder(folder.parent)
+            replace_folder(temporary, folder)
         except OSError as error:
             raise storage_error(error, folder) from error
         finally:
@@ -125,7 +122,9 @@ class LexicalIndex:
         words = tokens(query)
         found: list[tuple[float, int]] = []
         for first, index in self._shards:
-            known = [w for w in words if index is not None and w in index.vocab_dict]
+            if index is None:
+                continue
+            known = [w for w in words if w in index.vocab_dict]
             if known:
                 scores = index.get_scores(known)
                 best = scores.argsort(kind="stable")[::-1][: k + 1]
