@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from mumei.core.errors import ArtifactError
 from mumei.retrieval.lexical import K1, B, LexicalIndex, overlap, tokens
 
-TEXTS = ["heart failure drugs", "heart heart valve", "", "lung cancer screening by imaging", "肺炎の治療", "drugs for the heart"]
+TEXTS = [
+    "heart failure drugs",
+    "heart heart valve",
+    "",
+    "lung cancer screening by imaging",
+    "肺炎の治療",
+    "drugs for the heart",
+]
 
 
 def by_hand(word: str, text: str) -> float:

@@ -48,7 +48,7 @@ def answer_text(answer: dict[str, Any], top: int) -> str:
     if not answer["hits"]:
         lines.append("  nothing found")
     for hit in answer["hits"][:top]:
-        lines.append(f"  {hit['rank']:>2}. {hit['title'] or hit['id']}  [{hit['id']}]  score {hit['score']:.2f}")
+        lines.append(f"  {hit['rank']:>2}. {hit['label']}  [{hit['id']}]  score {hit['score']:.2f}")
         if hit["sentence"]:
             quoted = textwrap.shorten(hit["sentence"], 300, placeholder=" ...")
             lines += textwrap.wrap(quoted, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -66,10 +66,10 @@ def resolve(random_state: Any) -> int:
         return secrets.randbits(31)
     if isinstance(random_state, numbers.Integral) and int(random_state) >= 0:
         return int(random_state)
-    if hasattr(random_state, "randint"):
-        return int(random_state.randint(0, 2**31 - 1))
-    if hasattr(random_state, "integers"):
-        return int(random_state.integers(0, 2**31 - 1))
+    for method in ("randint", "integers"):  # RandomState's and Generator's name of the same thing
+        draw = getattr(random_state, method, None)
+        if draw is not None:
+            return int(draw(0, 2**31 - 1))
     raise UsageError(
         f"random_state={random_state!r} is not allowed; give None, an integer of 0 or more, or a numpy RandomState."
     )

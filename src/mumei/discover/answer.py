@@ -50,7 +50,9 @@ class Searcher:
     def __init__(self, folder: Path | str):
         self.workspace = Workspace.open(folder)
         if self.workspace.kind == "table":
-            raise UsageError(f"{folder} was made from a numeric table, which has no text to search; open its report.html.")
+            raise UsageError(
+                f"{folder} was made from a numeric table, which has no text to search; open its report.html."
+            )
         summary = self.workspace.summary("encode")
         self.background = (summary["background_mean"], summary["background_deviation"])
         self.encoder = encoder_of(self.workspace)
@@ -82,11 +84,14 @@ class Searcher:
         -------
         dict
             `question`, `notes` (what was done differently, if anything) and `hits`: `rank`, `row`, `id`, `title`, `text`,
-            `score` (1 = first in every ranking), `similarity` (cosine) with `dense_rank`, `lexical_rank`, `words`,
+            `label` (the title, or how the text begins), `score` (1 = first in every ranking), `similarity` (cosine)
+            with `dense_rank`, `lexical_rank`, `words`,
             `sentence`, `cluster`, `why`.
         """
         if not question.strip():
-            raise UsageError("the question is empty; ask something, for example: mumei search WORKSPACE 'statins and muscle pain'")
+            raise UsageError(
+                "the question is empty; ask something, for example: mumei search WORKSPACE 'statins and muscle pain'"
+            )
         if top < 1:
             raise UsageError(f"--top {top} is not allowed; give 1 or more.")
         notes, fused, dense, lexical, vector = self._rank(question, top)
@@ -132,6 +137,7 @@ class Searcher:
             hit = {
                 "rank": i + 1,
                 **item,
+                "label": label(item, self.workspace.kind),
                 "score": round(score, 4),
                 "similarity": None if cosines is None else round(float(cosines[i]), 4),
                 "dense_rank": dense.index(row) + 1 if row in dense else None,
@@ -196,6 +202,17 @@ def sentences(text: str) -> list[str]:
     ['One is here.', 'Two is, e.g. this one.']
     """
     return [s.strip() for s in _SENTENCE.split(text) if s and s.strip()]
+
+
+def label(item: dict[str, Any], kind: str) -> str:
+    """Return what a row is called: its title, else how its text begins; a sequence or a table's row by its id."""
+    return item["title"] or (shorten(item["text"], 80) if kind == "text" else "") or item["id"]
+
+
+def shorten(text: str, length: int) -> str:
+    """Return the beginning of a text on one line, with an ellipsis where it was cut."""
+    text = " ".join(text[: 4 * length].split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def encoder_of(workspace: Workspace) -> Any:

@@ -40,14 +40,17 @@ def describe(workspace: Workspace, labels: np.ndarray, distances: np.ndarray, se
     import numpy as np
 
     clusters = int(labels.max()) + 1
-    # A sequence's letters are no words; its description line has them.
-    field = "title" if workspace.kind == "sequence" else "text"
+    # A sequence's letters are no words; its name and description line have them.
+    field = "id" if workspace.kind == "sequence" else "text"
     counts, sizes = count_terms(workspace, labels, clusters, field, seed)
+    composition = _composition(workspace, labels, clusters) if workspace.kind == "sequence" else []
     out = []
     for cluster in range(clusters):
         rows = np.flatnonzero(labels == cluster)
         nearest = rows[np.argsort(distances[rows], kind="stable")[:EXEMPLARS]]
         terms = distinctive(counts, sizes, cluster)
+        if workspace.kind == "sequence":
+            terms = [*terms[: TERMS - 2], *composition[cluster]]
         out.append(
             {
                 "cluster": cluster,
@@ -69,7 +72,7 @@ def count_terms(
     wanted = sample_rows(len(workspace), ROWS, seed, "terms")
     counts: list[Counter[str]] = [Counter() for _ in range(clusters)]
     sizes = [0] * clusters
-    for first, table in workspace.items(columns=("title", field) if field != "title" else ("title",)):
+    for first, table in workspace.items(columns=("title", field)):
         here = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + len(table))] - first
         columns = [table.column(c).take(here).to_pylist() for c in table.column_names]
         for row, texts in zip(here, zip(*columns, strict=True), strict=True):
@@ -84,6 +87,29 @@ def _terms(text: str) -> set[str]:
     words = [w for w in tokens(text, stem=False) if _is_term(w)]
     pairs = {f"{a} {b}" for a, b in itertools.pairwise(words) if a.isascii() and b.isascii() and a != b}
     return set(words) | pairs
+
+
+def _composition(workspace: Workspace, labels: np.ndarray, clusters: int) -> list[list[str]]:
+    """Say of each cluster of sequences how long they are and which letters they have more of than the rest."""
+    import numpy as np
+
+    letters, lengths = np.zeros((clusters, 128)), [[] for _ in range(clusters)]
+    for first, table in workspace.items(columns=("text",)):
+        for i, text in enumerate(table["text"].to_pylist()):
+            cluster = int(labels[first + i])
+            letters[cluster] += np.bincount(np.frombuffer(text.encode("ascii", "replace"), np.uint8), minlength=128)[
+                :128
+            ]
+            lengths[cluster].append(len(text))
+    share = (letters + 1) / (letters + 1).sum(axis=1, keepdims=True)
+    total = (letters.sum(axis=0) + 1) / (letters.sum() + 128)
+    out = []
+    for cluster in range(clusters):
+        gain = np.where(total > 0.005, share[cluster] / total, 0)
+        rich = [f"{chr(c)} x{gain[c]:.1f}" for c in np.argsort(-gain, kind="stable")[:3] if gain[c] > 1.05]
+        said = f"median length {int(np.median(lengths[cluster]))}"
+        out.append([*(["rich in " + " ".join(rich)] if rich else []), said])
+    return out
 
 
 def _is_term(word: str) -> bool:

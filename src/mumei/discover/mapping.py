@@ -57,7 +57,9 @@ def _draw(z: np.ndarray, seed: int) -> np.ndarray:
     start = z[:, :2] if z.shape[1] >= 2 else np.c_[z, np.zeros(len(z))]
     start = (start / max(float(start[:, 0].std()), 1e-9) * 1e-4).astype(np.float32)
     perplexity = min(30.0, (len(z) - 1) / 3)
-    model = TSNE(perplexity=perplexity, init=cast("Any", start), max_iter=500, random_state=seed32(seed, "map"), n_jobs=1)
+    model = TSNE(
+        perplexity=perplexity, init=cast("Any", start), max_iter=500, random_state=seed32(seed, "map"), n_jobs=1
+    )
     return model.fit_transform(np.ascontiguousarray(z))
 
 

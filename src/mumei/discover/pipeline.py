@@ -57,7 +57,9 @@ class _Run:
     keys: dict[str, str] = field(default_factory=dict)
     table: Any = None
 
-    def step(self, name: str, depends: list[str], settings: Any, work: Callable[[bool], tuple[dict, int | None]]) -> None:
+    def step(
+        self, name: str, depends: list[str], settings: Any, work: Callable[[bool], tuple[dict, int | None]]
+    ) -> None:
         """Run one step unless it is done under the same key; `work(resumed)` returns (summary, units done)."""
         key = digest(name, STEP_VERSION[name], [self.keys[d] for d in depends], settings)
         self.keys[name] = key
@@ -154,7 +156,9 @@ def _same_source(workspace: Workspace, settings: Settings) -> None:
     known = workspace.manifest["source"].get("path")
     given = _place(settings)
     if known is not None and known != given:
-        raise UsageError(f"the workspace {workspace.folder} was made from {known}, not from {given}; choose another --out.")
+        raise UsageError(
+            f"the workspace {workspace.folder} was made from {known}, not from {given}; choose another --out."
+        )
 
 
 def _place(settings: Settings) -> str:
@@ -273,8 +277,16 @@ class _ItemWriter:
     def problem_table(self) -> Any:
         import pyarrow as pa
 
-        fields = {"row": pa.int64(), "id": pa.string(), "kind": pa.string(), "detail": pa.string(), "dropped": pa.bool_()}
-        return pa.table({name: pa.array([getattr(p, name) for p in self.listed], kind) for name, kind in fields.items()})
+        fields = {
+            "row": pa.int64(),
+            "id": pa.string(),
+            "kind": pa.string(),
+            "detail": pa.string(),
+            "dropped": pa.bool_(),
+        }
+        return pa.table(
+            {name: pa.array([getattr(p, name) for p in self.listed], kind) for name, kind in fields.items()}
+        )
 
 
 # --- encode and index ---------------------------------------------------------------------------------------------------
@@ -318,7 +330,9 @@ def _encoder(run: _Run) -> Any:
 
         source["kmer"] = 6 if _nucleotides(run.workspace) else 3
         encoder = KmerEncoder(k=source["kmer"])
-        source["encoding"] = [f"encoder: hashed {encoder.k}-mer profiles stand in until a protein language model is chosen"]
+        source["encoding"] = [
+            f"encoder: hashed {encoder.k}-mer profiles stand in until a protein language model is chosen"
+        ]
     else:
         from mumei.retrieval.encoders import text_encoder
 
@@ -418,7 +432,11 @@ def _organise(run: _Run) -> None:
         table = pa.table({"cluster": pa.array(found.labels), "distance": pa.array(found.distances)})
         write_table(run.workspace.path("clusters.parquet"), table)
         write_json(run.workspace.path("groups.json"), {"groups": groups, "curve": found.curve, "by": found.chosen_by})
-        return {"clusters": len(groups), "by": found.chosen_by, "said": f"{len(groups)} clusters, by {found.chosen_by}"}, len(z)
+        return {
+            "clusters": len(groups),
+            "by": found.chosen_by,
+            "said": f"{len(groups)} clusters, by {found.chosen_by}",
+        }, len(z)
 
     run.step("organise", ["encode"], [run.settings.clusters, run.settings.seed], work)
 
@@ -482,7 +500,10 @@ def _primer_quality(searcher: Any, progress: Progress) -> dict[str, Any]:
     judged = {q["id"]: q["relevant"] for q in questions}
     ids = [i for _, table in searcher.workspace.items(columns=("id",)) for i in table["id"].to_pylist()]
     vectors = searcher.encoder.encode([q["text"] for q in questions])
-    dense = {q["id"]: [ids[r] for r in rows] for q, rows in zip(questions, searcher.store.search(vectors, 10)[0], strict=True)}
+    dense = {
+        q["id"]: [ids[r] for r in rows]
+        for q, rows in zip(questions, searcher.store.search(vectors, 10)[0], strict=True)
+    }
     lexical = {q["id"]: [ids[r] for r in searcher.words.search(q["text"], 10)[0]] for q in questions}
     both = {}
     with progress.task("ask", len(questions), "judged questions") as task:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mumei.core.artifact import library_versions
 from mumei.core.files import read_json, write_text
+from mumei.discover.answer import label, shorten
 from mumei.discover.organise import sample_rows
 from mumei.discover.workspace import Workspace
 
@@ -26,7 +27,9 @@ def write_report(workspace: Workspace) -> Path:
     """Write `report.html` from what the workspace holds; return its path."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["thousands"] = lambda n: f"{n:,}"
     template = environment.from_string(resources.files("mumei.discover").joinpath("report.html.j2").read_text("utf-8"))
     path = workspace.path("report.html")
@@ -87,8 +90,8 @@ def points(workspace: Workspace, names: list[str]) -> dict[str, Any]:
     for first, table in workspace.items():
         here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(table))] - first
         for item in table.take(here).to_pylist():
-            titles.append(item["title"] or item["id"])
-            snippets.append(_cut(item["text"], SNIPPET))
+            titles.append(label(item, workspace.kind))
+            snippets.append(shorten(item["text"], SNIPPET) if item["title"] else item["id"])
     return {
         "x": whole[:, 0].tolist(),
         "y": whole[:, 1].tolist(),
@@ -99,16 +102,8 @@ def points(workspace: Workspace, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _cut(text: str, length: int) -> str:
-    text = " ".join(text[: 4 * length].split())
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
 def _group(workspace: Workspace, group: dict[str, Any]) -> dict[str, Any]:
-    exemplars = [
-        {"id": row["id"], "label": row["title"] or _cut(row["text"], 90) or row["id"]}
-        for row in workspace.rows(group["exemplars"])
-    ]
+    exemplars = [{"id": row["id"], "label": label(row, workspace.kind)} for row in workspace.rows(group["exemplars"])]
     return {**group, "share": group["size"] / max(len(workspace), 1), "exemplars": exemplars}
 
 

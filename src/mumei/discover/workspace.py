@@ -56,7 +56,9 @@ class Workspace:
         """Open a finished workspace; a folder without one, or with an unfinished one, raises `ArtifactError`."""
         folder = Path(folder)
         if not (folder / "manifest.json").is_file():
-            raise ArtifactError(f"no workspace at {folder}: manifest.json is not there. Make one with: mumei discover SOURCE")
+            raise ArtifactError(
+                f"no workspace at {folder}: manifest.json is not there. Make one with: mumei discover SOURCE"
+            )
         workspace = cls(folder)
         for step in ("read", "encode", "index"):
             if not workspace.is_done(step):
@@ -72,7 +74,9 @@ class Workspace:
             manifest = read_json(path)
             version = manifest["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{path} cannot be read ({error}); remove the folder and run discover again.") from error
+            raise ArtifactError(
+                f"{path} cannot be read ({error}); remove the folder and run discover again."
+            ) from error
         if version > FORMAT:
             raise ArtifactError(f"{self.folder} has format {version}, this mumei reads up to {FORMAT}; update mumei.")
         return manifest
@@ -89,7 +93,9 @@ class Workspace:
             not f.name.startswith(".") and f.name != "log.jsonl" for f in self.folder.iterdir()
         )
         if foreign:
-            raise UsageError(f"{self.folder} is not empty and not a mumei workspace; it was left alone. Choose another --out.")
+            raise UsageError(
+                f"{self.folder} is not empty and not a mumei workspace; it was left alone. Choose another --out."
+            )
         lock = self.folder / ".lock"
         try:
             handle = open(lock, "a")

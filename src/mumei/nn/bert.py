@@ -86,7 +86,9 @@ class PackedLinear:
             return None
         try:
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, 4096)
-            probe = torch.linspace(-1, 1, 3 * self.weight.shape[1], dtype=torch.float32).view(3, -1).to(self.weight.dtype)
+            probe = (
+                torch.linspace(-1, 1, 3 * self.weight.shape[1], dtype=torch.float32).view(3, -1).to(self.weight.dtype)
+            )
             same = torch.allclose(self._fused(probe, packed).float(), self._plain(probe).float(), rtol=0.02, atol=0.02)
         except (AttributeError, RuntimeError, NotImplementedError):
             return None

@@ -49,7 +49,9 @@ class KmerEncoder:
         out = np.zeros((len(items), self.dim), dtype=np.float32)
         for i, sequence in enumerate(items):
             if not isinstance(sequence, str):
-                raise DataError(f"item {i} is {type(sequence).__name__}, not a sequence; drop it or turn it into a str.")
+                raise DataError(
+                    f"item {i} is {type(sequence).__name__}, not a sequence; drop it or turn it into a str."
+                )
             out[i] = self._profile(sequence)
             if progress is not None:
                 progress(1)

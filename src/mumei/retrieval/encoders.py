@@ -31,7 +31,9 @@ def check_texts(items: Sequence[str]) -> list[str]:
     texts = list(items)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise DataError(f"item {i} is {type(text).__name__} ({text!r:.40}), not text; drop it or turn it into a str.")
+            raise DataError(
+                f"item {i} is {type(text).__name__} ({text!r:.40}), not text; drop it or turn it into a str."
+            )
     return texts
 
 
@@ -136,7 +138,9 @@ class MiniLMEncoder:
         return vectors
 
     def _batches(self, texts: list[str], batch_size: int | None) -> Iterator[tuple[list[int], list[list[int]]]]:
-        chunks = [range(i, min(i + TEXTS_PER_TOKENISING, len(texts))) for i in range(0, len(texts), TEXTS_PER_TOKENISING)]
+        chunks = [
+            range(i, min(i + TEXTS_PER_TOKENISING, len(texts))) for i in range(0, len(texts), TEXTS_PER_TOKENISING)
+        ]
 
         def tokenise(chunk: range) -> list[list[int]]:
             return [e.ids for e in self._tokenizer.encode_batch_fast([texts[i] for i in chunk])]

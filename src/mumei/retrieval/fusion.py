@@ -11,7 +11,9 @@ from collections.abc import Sequence
 DAMPING = 60  # the paper's constant
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]], k: int, damping: int = DAMPING) -> list[tuple[int, float]]:
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[int]], k: int, damping: int = DAMPING
+) -> list[tuple[int, float]]:
     """Join rankings of row numbers.
 
     Parameters

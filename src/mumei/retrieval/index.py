@@ -77,7 +77,9 @@ class VectorStore:
         except (OSError, ValueError) as error:
             raise ArtifactError(f"{path} cannot be read ({error}); remove {self.folder} and run again.") from error
         if array.shape != (segment["rows"], self.dim) or array.dtype != np.float32:
-            raise ArtifactError(f"{path} is {array.dtype} {array.shape}, not what the manifest says; remove {self.folder}.")
+            raise ArtifactError(
+                f"{path} is {array.dtype} {array.shape}, not what the manifest says; remove {self.folder}."
+            )
         return array
 
     def __len__(self) -> int:
@@ -105,9 +107,7 @@ class VectorStore:
         with atomic_open(self.folder / segment["file"]) as handle:
             np.save(handle, vectors, allow_pickle=False)
         self._segments = [*self._segments, segment]
-        write_json(
-            self._manifest, {"format": FORMAT, "model": self.model, "dim": self.dim, "segments": self._segments}
-        )
+        write_json(self._manifest, {"format": FORMAT, "model": self.model, "dim": self.dim, "segments": self._segments})
         self._open.append(self._map(segment))
 
     def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
@@ -177,7 +177,9 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
     chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     # argpartition breaks ties at the border anyhow: redo such rows, so that results do not depend on the blocks.
     border = np.take_along_axis(scores, chosen, 1).min(axis=1, keepdims=True)
-    tied = np.flatnonzero((scores == border).sum(axis=1) > (np.take_along_axis(scores, chosen, 1) == border).sum(axis=1))
+    tied = np.flatnonzero(
+        (scores == border).sum(axis=1) > (np.take_along_axis(scores, chosen, 1) == border).sum(axis=1)
+    )
     for i in tied:
         chosen[i] = np.argsort(-scores[i], kind="stable")[:k]
     return chosen

@@ -75,7 +75,9 @@ class LexicalIndex:
         return self._rows
 
     @classmethod
-    def build(cls, texts: Iterable[str], folder: Path | str, *, progress: Any = None, shard: int = SHARD) -> LexicalIndex:
+    def build(
+        cls, texts: Iterable[str], folder: Path | str, *, progress: Any = None, shard: int = SHARD
+    ) -> LexicalIndex:
         """Index a stream of texts into a folder, which appears whole or not at all.
 
         Parameters

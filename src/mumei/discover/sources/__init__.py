@@ -94,10 +94,12 @@ def _open_file(path: Path, columns: dict[str, str | None]) -> Any:
         return open_h5ad(path)
     if format in ("CSV", "TSV", "Parquet") and not any(columns.values()):
         from mumei.discover.sources.arrays import open_numeric
+        from mumei.discover.sources.tabular import text_column
 
-        table = open_numeric(path, format)
-        if table is not None:
-            return table
+        if text_column(path, format) is None:
+            table = open_numeric(path, format)
+            if table is not None:
+                return table
     return _open_texts([path], path.name, format, columns)
 
 

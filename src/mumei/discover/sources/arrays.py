@@ -87,7 +87,9 @@ class TableSource:
             fine = np.isfinite(block).all(axis=1)
             for row in np.flatnonzero(~fine) + start:
                 bad.add(int(row))
-                problems.append(Problem(int(row), self._row_name(int(row)), "not finite", "a value is NaN or infinite", True))
+                problems.append(
+                    Problem(int(row), self._row_name(int(row)), "not finite", "a value is NaN or infinite", True)
+                )
             if fine.any():
                 yield block if fine.all() else block[fine]
         self._bad, self.problems = bad, problems
@@ -106,7 +108,9 @@ def open_array(path: Path) -> TableSource:
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} cannot be read as numpy arrays without pickle ({error}); save plain numeric arrays.") from error
+        raise DataError(
+            f"{path} cannot be read as numpy arrays without pickle ({error}); save plain numeric arrays."
+        ) from error
 
 
 def _from_npz(path: Path, loaded: Any) -> TableSource:
@@ -119,13 +123,16 @@ def _from_npz(path: Path, loaded: Any) -> TableSource:
 
         dot = prefix + "_" if prefix else ""
         indptr, indices, data, shape = (loaded[dot + part] for part in SPARSE)
-        matrix = csr_matrix((data.astype("f4"), indices.astype("i8"), indptr.astype("i8")), tuple(int(s) for s in shape))
+        height, width = (int(size) for size in shape)
+        matrix = csr_matrix((data.astype("f4"), indices.astype("i8"), indptr.astype("i8")), (height, width))
         said = ["format: .npz, sparse matrix " + repr(prefix or "data"), *ignored]
-        columns = _column_names(loaded, names, matrix.shape[1])
-        return TableSource(path, matrix.shape[0], columns, lambda a, b: matrix[a:b].toarray(), None, said)
+        columns = _column_names(loaded, names, width)
+        return TableSource(path, height, columns, lambda a, b: matrix[a:b].toarray(), None, said)
     arrays = [n for n in names if n not in labels and loaded[n].ndim >= 2 and loaded[n].dtype.kind in "biuf"]
     if not arrays:
-        raise DataError(f"{path} holds no numeric array of two or more dimensions. Arrays: {', '.join(names) or '(none)'}.")
+        raise DataError(
+            f"{path} holds no numeric array of two or more dimensions. Arrays: {', '.join(names) or '(none)'}."
+        )
     chosen = next((n for n in FIRST if n in arrays), arrays[0])
     others = [n for n in arrays if n != chosen]
     said = [f"format: .npz, array {chosen!r}" + (f" (not used: {', '.join(others)})" if others else ""), *ignored]
@@ -169,7 +176,7 @@ def open_h5ad(path: Path) -> TableSource:
         raise damaged(path, error) from error
 
     def take(start: int, stop: int) -> Any:
-        block = data.X[start:stop]  # type: ignore[index]
+        block: Any = data.X[start:stop]  # type: ignore[index]
         return block.toarray() if hasattr(block, "toarray") else block
 
     return TableSource(
@@ -215,7 +222,7 @@ def _numeric_delimited(path: Path, format: str) -> TableSource | None:
     names_at = next((j for j in range(width) if j not in numeric), None)
     labels = [j for j in numeric if header[j].strip().lower() in ("y", "label", "labels", "target", "class")]
     used = [j for j in numeric if j not in labels]
-    if not used or len(numeric) * 2 < width:
+    if not used or len(numeric) * 2 <= width:
         return None
     values, names = [], []
     for row in chain(head, rows):

@@ -10,7 +10,19 @@ from mumei.core.errors import DataError, UsageError, suggest
 
 IDS = ("id", "_id", "pmid", "doc_id", "docid", "document_id", "uid", "uuid", "identifier", "key", "accession", "name")
 TITLES = ("title", "heading", "headline", "subject", "article_title")
-TEXTS = ("text", "abstract", "body", "content", "contents", "passage", "document", "note", "notes", "description", "summary")
+TEXTS = (
+    "text",
+    "abstract",
+    "body",
+    "content",
+    "contents",
+    "passage",
+    "document",
+    "note",
+    "notes",
+    "description",
+    "summary",
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,11 @@ class Columns:
 
 
 def choose_columns(
-    sample: Sequence[Mapping[str, Any]], where: str, id_column: str | None, title_column: str | None, text_column: str | None
+    sample: Sequence[Mapping[str, Any]],
+    where: str,
+    id_column: str | None,
+    title_column: str | None,
+    text_column: str | None,
 ) -> Columns:
     """Choose columns from a sample of rows.
 
@@ -39,7 +55,7 @@ def choose_columns(
     for given in (id_column, title_column, text_column):
         if given is not None and given not in names:
             raise UsageError(f"{where} has no column {given!r}.{suggest(given, names)} Columns: {', '.join(names)}.")
-    text = text_column or _named(names, TEXTS, sample) or _wordiest(names, sample)
+    text = text_column or guess_text(sample)
     if text is None:
         raise DataError(
             f"{where} has no column of text. Columns: {', '.join(names) or '(none)'}. "
@@ -49,9 +65,19 @@ def choose_columns(
     identity = id_column or next((n for n in _match(names, IDS) if n not in (text, title)), None)
     parts = [
         f"{role}={value!r} ({'given' if given else 'guessed'})" if value else f"{role}=(none)"
-        for role, value, given in (("id", identity, id_column), ("title", title, title_column), ("text", text, text_column))
+        for role, value, given in (
+            ("id", identity, id_column),
+            ("title", title, title_column),
+            ("text", text, text_column),
+        )
     ]
     return Columns(identity, title, text, "columns: " + ", ".join(parts))
+
+
+def guess_text(sample: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the column with a text's name, else the one of the longest prose, else None."""
+    names = list(dict.fromkeys(name for row in sample for name in row))
+    return _named(names, TEXTS, sample) or _wordiest(names, sample)
 
 
 def _match(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -60,7 +86,14 @@ def _match(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def _named(names: Sequence[str], wanted: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    return next((n for n in _match(names, wanted) if any(isinstance(row.get(n), str) for row in sample)), None)
+    return next(
+        (
+            n
+            for n in _match(names, wanted)
+            if any(isinstance(row.get(n), str) and not is_number(row[n]) for row in sample)
+        ),
+        None,
+    )
 
 
 def _wordiest(names: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str | None:
@@ -68,7 +101,11 @@ def _wordiest(names: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str 
     best, longest = None, 0.0
     for name in names:
         values = [row[name] for row in sample if isinstance(row.get(name), str) and not is_number(row[name])]
-        if values and sum(map(len, values)) / len(sample) > longest and sum(" " in v.strip() for v in values) * 2 > len(values):
+        if (
+            values
+            and sum(map(len, values)) / len(sample) > longest
+            and sum(" " in v.strip() for v in values) * 2 > len(values)
+        ):
             best, longest = name, sum(map(len, values)) / len(sample)
     return best
 

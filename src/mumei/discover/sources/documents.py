@@ -54,7 +54,10 @@ class XmlSource:
 
     def __init__(self, paths: list[Path], name: str):
         self.paths, self.name, self.total_hint = paths, name, None
-        self.described = ["format: MEDLINE or JATS XML", "columns: id=PMID, title=article title, text=abstract and body"]
+        self.described = [
+            "format: MEDLINE or JATS XML",
+            "columns: id=PMID, title=article title, text=abstract and body",
+        ]
 
     def files(self) -> list[Path]:
         """Return the files read."""
@@ -76,10 +79,11 @@ class XmlSource:
                     yield Item(name or str(row + 1), title, text, row, path.name)
 
     def _articles(self, path: Path) -> Iterator[tuple[str, str, str, str]]:
-        from lxml import etree
+        from lxml import etree  # type: ignore[reportAttributeAccessIssue]
 
         # No entities, no network, no DTD: a citation file has no use for them and they are how XML attacks a reader.
         options: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": True}
+        options |= {"remove_comments": True, "remove_pis": True}
         tags = ("{*}MedlineCitation", "{*}article")
         try:
             with open_bytes(path) as handle:
@@ -95,7 +99,7 @@ class XmlSource:
 
 
 def _words(element: Any) -> str:
-    return "" if element is None else " ".join("".join(element.itertext()).split())
+    return "" if element is None else " ".join("".join(element.itertext("*")).split())
 
 
 def _medline(citation: Any) -> tuple[str, str, str, str]:

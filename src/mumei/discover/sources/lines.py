@@ -61,7 +61,9 @@ def _open_zip(path: Path) -> IO[bytes]:
         archive = zipfile.ZipFile(path)
         names = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX")]
         if len(names) != 1:
-            raise DataError(f"{path} holds {len(names)} files; give an archive of one file, or unpack it and give the folder.")
+            raise DataError(
+                f"{path} holds {len(names)} files; give an archive of one file, or unpack it and give the folder."
+            )
         return archive.open(names[0])
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder.") from error

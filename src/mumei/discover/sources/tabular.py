@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import orjson
 
 from mumei.core.errors import DataError
-from mumei.discover.sources.columns import Columns, as_text, choose_columns
+from mumei.discover.sources.columns import Columns, as_text, choose_columns, guess_text
 from mumei.discover.sources.lines import BROKEN, Line, damaged, open_bytes, read_head, read_lines
 from mumei.discover.sources.rows import Checker, Item, Problem
 
@@ -121,7 +120,9 @@ def json_array(path: Path) -> Iterator[Row]:
     if not isinstance(value, list):
         raise DataError(f"{path} is no JSON array of objects; give JSON lines or an array of objects.")
     for i, item in enumerate(value, 1):
-        yield (i, item, "") if isinstance(item, dict) else (i, None, f"malformed: a {type(item).__name__}, not an object")
+        yield (
+            (i, item, "") if isinstance(item, dict) else (i, None, f"malformed: a {type(item).__name__}, not an object")
+        )
 
 
 def sniff_delimiter(head: str) -> str:
@@ -172,7 +173,7 @@ def _fed(lines: Iterator[Line], guessed: list[int]) -> Iterator[str]:
         if line.guessed:
             guessed.append(line.number)
         # A NUL stands for a line that was too long; the reader would otherwise refuse or merge such lines.
-        yield "\0\n" if line.text is None else line.text.replace("\0", " ") + "\n"
+        yield "\0\n" if line.text is None else line.text.replace("\0", " ").replace("\r", " ") + "\n"
 
 
 def parquet_rows(path: Path) -> Iterator[Row]:
@@ -204,6 +205,11 @@ def _parquet_rows(paths: list[Path]) -> int | None:
 def numeric_rows(path: Path, format: str) -> tuple[list[str], Iterator[list[str]]]:
     """Return the header and the rows of a delimited table as they stand, for numeric tables."""
     delimiter = "\t" if format == "TSV" else sniff_delimiter(read_head(path))
-    text = (line.text or "" for line in read_lines(path))
-    reader = csv.reader(io.StringIO() if format == "" else text, delimiter=delimiter)
+    reader = csv.reader(_fed(read_lines(path), []), delimiter=delimiter)
     return next(reader, []), reader
+
+
+def text_column(path: Path, format: str) -> str | None:
+    """Return the column that a table's text would be taken from, or None if no column reads like text."""
+    rows = parquet_rows(path) if format == "Parquet" else delimited_rows(path, "\t" if format == "TSV" else None)
+    return guess_text([values for _, values, _ in islice(rows, SAMPLE) if values])
