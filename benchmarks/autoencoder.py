@@ -3,14 +3,14 @@
     python benchmarks/autoencoder.py [--steps 20] [--repeats 5] [--threads 1] [--rows 60000] [--json]
 
 The plain loop is what a tutorial writes: DataLoader, `nn.Linear`, Adam as it comes. The core loop is
-`mumei.core.train.fit` with a `mumei.nn.mlp.Autoencoder`. Both have the same sizes, rows, batch and learning rate. They take
-turns, `--steps` steps each, so that whatever else the machine does falls on all; speed is rows per second of CPU time of
-one core. `--steps 235` makes a turn an epoch. "fused Adam" is the plain loop with that one change, to tell the optimiser's
-share from the products'.
+`mumei.core.train.fit` with a `mumei.nn.mlp.Autoencoder`. Both have the same sizes, rows, batch and learning rate. They
+take turns, `--steps` steps each, so that whatever else the machine does falls on all; speed is rows per second of CPU
+time of one core. `--steps 235` makes a turn an epoch. "fused Adam" is the plain loop with that one change, to tell the
+optimiser's share from the products'.
 
-The limit is the speed of the network's own products, forward and backward, measured here; a loop's share of it says what
-everything but products costs. Rows are MNIST where MUMEI_DATA (or ../shared/data) has it, else random: speed does not
-depend on the values.
+The limit is the speed of the network's own products, forward and backward, measured here; a loop's share of it says
+what everything but products costs. Rows are MNIST where MUMEI_DATA (or ../shared/data) has it, else random: speed does
+not depend on the values.
 """
 
 from __future__ import annotations

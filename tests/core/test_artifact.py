@@ -336,7 +336,7 @@ def test_errors_of_the_object_itself_leave_nothing_behind(tmp_path, monkeypatch)
     with pytest.raises(UsageError, match="not registered"):
         Unknown().save(tmp_path / "m")
     monkeypatch.setattr(Thing, "state", lambda self: artifact.State(parameters={"x": object()}))
-    with pytest.raises(TypeError):
+    with pytest.raises(ArtifactError, match="parameters 'x' has no JSON form"):
         Thing().save(tmp_path / "m")
 
     def disk_full(*args, **options):

@@ -216,7 +216,7 @@ class TakesNan(Table):
 def test_tables_are_items_too():
     rows = np.arange(12.0).reshape(4, 3)
     check_encoder(Table, rows)
-    with pytest.raises(AssertionError, match="check_encoder_bad_items: TakesNan .* accepts NaN in a table"):
+    with pytest.raises(AssertionError, match=r"check_encoder_bad_items: TakesNan .* accepts NaN in a table"):
         check_encoder(TakesNan, rows)
 
 

@@ -75,19 +75,6 @@ class GlobalRandom(Sound):
         torch.rand(1)
 
 
-class Hidden(Sound):
-    """A weight that is no parameter nor buffer, made at the first call from the weights: it is not saved."""
-
-    def __init__(self):
-        super().__init__()
-        self.extra = self.weight.detach().clone()
-
-    def forward(self, x):
-        with torch.no_grad():
-            self.extra = torch.maximum(self.extra, self.weight)
-        return x @ (self.weight + self.extra)
-
-
 class LosesBits(Sound):
     def state_dict(self, *args, **options):
         return {k: v.bfloat16() for k, v in super().state_dict(*args, **options).items()}

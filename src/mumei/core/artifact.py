@@ -11,6 +11,7 @@ A class takes part by being registered (`core.registry`) and having `state() -> 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import secrets
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from mumei.core import registry
-from mumei.core.errors import ArtifactError
+from mumei.core.errors import ArtifactError, MumeiError
 from mumei.core.files import (
     TEMPORARY,
     about,
@@ -37,6 +38,7 @@ from mumei.core.files import (
 )
 
 FORMAT = 1
+ATTEMPTS = 10  # to read an artifact that another process is replacing
 MANIFEST, WEIGHTS = "artifact.json", "weights.safetensors"
 KEYS = ("kind", "files", "parameters", "seeds", "data", "metrics")
 
@@ -109,19 +111,21 @@ def save(obj: HasState, path: Path | str) -> Path:
     Raises
     ------
     ArtifactError
-        The path exists and is not an artifact (it is left alone).
+        The path exists and is not an artifact (it is left alone), or a parameter or metric has no JSON form.
     StorageError
         The disk is full, read-only or forbidden; what was there before is still there.
     """
     path = Path(path)
-    _check_target(path)
-    make_folder(path.parent)
+    target = Path(os.path.realpath(path))  # where a link leads; "." has a name then
+    _check_target(target)
     state, kind = obj.state(), registry.name_of(type(obj))
-    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{path.name}"
+    _check_json(state, kind)
+    make_folder(target.parent)
+    temporary = target.parent / f"{TEMPORARY}{secrets.token_hex(6)}-{target.name[-40:]}"
     try:
         make_folder(temporary)
         _write(temporary, kind, state)
-        replace_folder(temporary, path)
+        replace_folder(temporary, target)
     except OSError as error:
         raise about(error, path) from error
     finally:
@@ -139,6 +143,20 @@ def _check_target(path: Path) -> None:
         raise ArtifactError(f"{path} exists and is not a mumei artifact; it was left alone. Give a new path.")
 
 
+def _check_json(state: State, kind: str) -> None:
+    """Refuse what JSON cannot hold before anything is written: a NumPy number, NaN, an object."""
+    for part in ("parameters", "seeds", "data", "metrics", "notes"):
+        value = getattr(state, part)
+        for name, item in value.items() if isinstance(value, dict) else [("", value)]:
+            try:
+                json.dumps({name: item}, allow_nan=False, sort_keys=True)
+            except (TypeError, ValueError) as error:
+                raise ArtifactError(
+                    f"{kind} cannot be saved: its {part} {name!r} has no JSON form ({error}). "
+                    "Put plain numbers, texts, lists and dicts there, arrays into tensors."
+                ) from error
+
+
 def _write(folder: Path, kind: str, state: State) -> None:
     if state.tensors:
         write_tensors(folder / WEIGHTS, state.tensors)
@@ -152,6 +170,7 @@ def _write(folder: Path, kind: str, state: State) -> None:
         "seeds": state.seeds,
         "data": state.data,
         "metrics": state.metrics,
+        "notes": state.notes,
         "versions": library_versions(),
         "files": {f.name: sha256_file(f) for f in sorted(folder.iterdir())},
     }
@@ -182,6 +201,29 @@ def load(path: Path | str) -> Any:
         Missing, incomplete, altered, of a newer format or of an unknown kind.
     """
     path = Path(path)
+    for _ in range(ATTEMPTS):
+        before = _stamp(path)
+        try:
+            loaded = _load(path)
+        except ArtifactError:
+            if _stamp(path) == before:
+                raise
+        else:
+            if _stamp(path) == before:
+                return loaded
+    raise ArtifactError(f"{path} was replaced again and again while it was read; try again when its writer is done.")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when an artifact is replaced, which another process may do while it is read file by file."""
+    try:
+        found = os.stat(path / MANIFEST)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _load(path: Path) -> Any:
     restore(path)
     manifest = read_manifest(path)
     _check_files(path, manifest["files"])
@@ -196,13 +238,24 @@ def load(path: Path | str) -> Any:
         seeds=manifest["seeds"],
         data=manifest["data"],
         metrics=manifest["metrics"],
+        notes=str(manifest.get("notes", "")),
     )
-    return registry.resolve(manifest["kind"]).from_state(state)
+    try:
+        return registry.resolve(manifest["kind"]).from_state(state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, MumeiError):
+            raise
+        raise ArtifactError(
+            f"{path} has not the content that {manifest['kind']} is made of ({type(error).__name__}: {error}); "
+            "it may be of another version of it. Make it anew."
+        ) from error
 
 
 def _check_files(path: Path, digests: dict[str, str]) -> None:
     """Check each file of an artifact against its sha256."""
     for name, digest in digests.items():
+        if name != os.path.basename(name) or name in ("", ".", ".."):
+            raise ArtifactError(f"{path} names a file outside its folder ({name!r}); do not use it.")
         file = path / name
         if not file.is_file():
             raise ArtifactError(f"{path} is incomplete: {name} is missing. Save or copy it again.")
@@ -237,15 +290,23 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
 def _read_tensors(path: Path, files: dict[str, str]) -> dict[str, Any]:
     if WEIGHTS not in files:  # a file that the manifest does not name was not checked
         return {}
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return load_file(path / WEIGHTS)
+    try:
+        return load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"{path / WEIGHTS} cannot be read ({error}); save or copy it again.") from error
 
 
 def _read_tables(path: Path, files: dict[str, str]) -> dict[str, Any]:
     names = [f for f in files if f.endswith(".parquet")]
     if not names:
         return {}
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return {name.removesuffix(".parquet"): pq.read_table(path / name) for name in names}
+    try:
+        return {name.removesuffix(".parquet"): pq.read_table(path / name) for name in names}
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"a table of {path} cannot be read ({error}); save or copy it again.") from error

@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from mumei.core.errors import DataError, MumeiError, UsageError
-from mumei.core.files import TEMPORARY, make_folder, storage_error, sync_folder
+from mumei.core.files import TEMPORARY, make_folder, new_file, storage_error, sync_folder
 
 CHUNK = 1 << 20  # bytes per read and write
 FREE = 10_000_000  # the ratio limit starts after this many bytes
@@ -122,12 +122,13 @@ def safe_extract(
     max_files: int = 100_000,
     max_ratio: float = 200,
 ) -> Path:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip archive into a new folder, within limits.
+    """Unpack a tar (plain, gzip, bzip2, xz) or zip archive, or a single compressed file, into a new folder.
 
     Parameters
     ----------
     archive : path
-        The archive; its kind is told from its first bytes, not from its name.
+        The archive; its kind is told from its first bytes. What is no tar in a `.gz`, `.bz2` or `.xz` is a single file,
+        called as the archive without that ending.
     folder : path
         Where to unpack: must not exist, or be an empty folder. Parents are made.
     max_bytes : int
@@ -186,7 +187,12 @@ def _unpack(archive: Path, folder: Path, limits: _Limits) -> None:
                 _unpack_zip(handle, folder, limits)
             else:
                 with _decompressed(handle, start) as stream:
-                    _unpack_tar(_Guard(stream, limits), folder, limits)
+                    guard = _Guard(stream, limits)
+                    if (name := _single_name(archive)) and not _starts_as_tar(stream):
+                        limits.add_member()
+                        _write(guard, None, folder, _plain_name(name, False), limits)
+                    else:
+                        _unpack_tar(guard, folder, limits)
     except BROKEN as error:
         if isinstance(error, MumeiError) and not isinstance(error, DataError):
             raise
@@ -205,6 +211,29 @@ def _decompressed(handle: IO[bytes], start: bytes) -> Any:
     if start == b"\xfd7zXZ\x00":
         return lzma.LZMAFile(handle)
     return handle
+
+
+def _single_name(archive: Path) -> str:
+    """Return the name of the one file that a `.gz`, `.bz2` or `.xz` may hold, or "" where the name says otherwise."""
+    stem, dot, suffix = archive.name.rpartition(".")
+    single = dot and suffix.lower() in ("gz", "bz2", "xz") and not stem.lower().endswith(".tar")
+    return stem if single else ""
+
+
+def _starts_as_tar(stream: Any) -> bool:
+    """Say whether the first block is a tar header, by its checksum: old archives carry no other mark."""
+    try:
+        block = stream.read(tarfile.BLOCKSIZE)
+    except OSError as error:
+        if error.errno:
+            raise
+        raise DataError(str(error)) from error
+    stream.seek(0)
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
 
 
 def _unpack_tar(guard: _Guard, folder: Path, limits: _Limits) -> None:
@@ -276,22 +305,22 @@ def _make(folder: Path, path: PurePosixPath, limits: _Limits) -> None:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
 
-def _write(source: IO[bytes], size: int, folder: Path, path: PurePosixPath, limits: _Limits) -> None:
-    """Copy one member of `size` bytes to a new file, within the limits, and flush it to the disk."""
+def _write(source: Any, size: int | None, folder: Path, path: PurePosixPath, limits: _Limits) -> None:
+    """Copy one member, of `size` bytes where declared, to a new file, within the limits, and flush it to the disk."""
     limits.add_name(path, "file")
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     start = limits.written
-    with open(folder / path, "xb") as target:
+    with new_file(folder / path) as target:
         for block in _blocks(source):
             limits.written += len(block)
             limits.check_bytes(limits.written)
             target.write(block)
         target.flush()
         os.fsync(target.fileno())
-    if limits.written - start != size:
+    if size is not None and limits.written - start != size:
         raise DataError(f"{str(path)!r} holds {limits.written - start:,} bytes, declared {size:,}")
 
 
-def _blocks(source: IO[bytes]) -> Iterator[bytes]:
+def _blocks(source: Any) -> Iterator[bytes]:
     while block := source.read(CHUNK):
         yield block

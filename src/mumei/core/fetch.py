@@ -22,7 +22,7 @@ from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from mumei.core.errors import FetchError, UsageError
-from mumei.core.files import atomic_path, make_folder, sha256_file, storage_error
+from mumei.core.files import atomic_path, make_folder, new_file, sha256_file, storage_error
 from mumei.core.progress import SILENT, Progress
 
 CHUNK = 1 << 20  # bytes
@@ -114,12 +114,20 @@ def fetch(remote: RemoteFile, *, cache: Path | str | None = None, progress: Prog
     target = folder / f"{remote.sha256}-{remote.name}"
     notes: list[str] = []  # why each source failed
     if _is_sound(target, remote, notes) or _from_mirrors(remote, target, notes):
+        _tell(notes, progress)
         return target
     if _is_offline():
         notes.append("the network is switched off by MUMEI_OFFLINE")
     elif _from_network(remote, target, notes, progress):
+        _tell(notes, progress)
         return target
     raise FetchError(_explain(remote, target, notes))
+
+
+def _tell(notes: list[str], progress: Progress) -> None:
+    """Say what was wrong on the way also where another source had the file: a mirror may need mending."""
+    for note in notes:
+        progress.say(note)
 
 
 def _is_offline() -> bool:
@@ -155,7 +163,7 @@ def _from_mirrors(remote: RemoteFile, target: Path, notes: list[str]) -> bool:
 def _copy(source: Path, target: Path) -> str:
     """Copy a file; return the sha256 of what was copied."""
     digest = hashlib.sha256()
-    with open(source, "rb") as reader, open(target, "wb") as writer:
+    with open(source, "rb") as reader, new_file(target) as writer:
         while block := reader.read(CHUNK):
             digest.update(block)
             writer.write(block)
@@ -198,7 +206,7 @@ def _download(url: str, path: Path, limit: int, advance: Advance | None = None) 
     # "identity": the hash is of the published bytes, which a transparent compression would hide.
     options = {"headers": {"Accept-Encoding": "identity"}, "hooks": {"response": inspect}, "timeout": TIMEOUT}
     try:
-        with open(path, "wb") as handle:
+        with new_file(path) as handle:
             sink: Any = _Capped(handle, limit, advance)
             HTTPDownloader(progressbar=False, chunk_size=CHUNK, **options)(url, sink, None)
     # Errors of requests are OSErrors too: they must not be taken for a fault of the disk.

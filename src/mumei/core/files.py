@@ -235,14 +235,19 @@ def replace_folder(new: Path, target: Path) -> None:
     restore(target)
     aside = target.with_name(f"{ASIDE}{secrets.token_hex(6)}-{target.name}")
     stale = _asides(target)
-    if target.exists():
-        os.replace(target, aside)
-    try:
-        os.replace(new, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
+    while True:
+        if target.exists():
+            os.replace(target, aside)
+        try:
+            os.replace(new, target)
+            break
+        except OSError:
+            if aside.exists():
+                os.replace(aside, target)
+                raise
+            if not (target.is_dir() and new.exists()):
+                raise
+            # A reader found neither name and has put the old folder back (`restore`): once more.
     sync_folder(target.parent)
     for old in [*stale, aside]:
         shutil.rmtree(old, ignore_errors=True)
