@@ -27,7 +27,8 @@ LAZILY = {"testing": {"nn"} | CAPABILITIES}  # allowed within functions
 
 def part(module: str) -> str:
     """Return the part of mumei that a module belongs to, "" for the package itself."""
-    return [*module.split("."), ""][1]
+    name = [*module.split("."), ""][1]
+    return "cli" if name == "__main__" else name
 
 
 def imports(module: str, source: str, is_package: bool = False) -> Iterator[tuple[str, int, bool]]:

@@ -342,6 +342,7 @@ def test_errors_of_the_object_itself_leave_nothing_behind(tmp_path, monkeypatch)
     def disk_full(*args, **options):
         raise storage_error(OSError(errno.ENOSPC, ""), "w")
 
+    monkeypatch.setattr(Thing, "state", lambda self: artifact.State())
     monkeypatch.setattr(artifact, "_write", disk_full)
     with pytest.raises(StorageError, match="cannot write w: the disk is full"):
         Thing().save(tmp_path / "m")

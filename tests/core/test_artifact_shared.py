@@ -52,7 +52,9 @@ def test_notes_survive_a_second_save(tmp_path):
     assert "Not for clinical use." in (tmp_path / "b" / "CARD.md").read_text()
 
 
-@pytest.mark.parametrize("bad", [np.int64(3), float("nan"), {1: "a", "b": 2}, object()], ids=repr)
+@pytest.mark.parametrize(
+    "bad", [np.int64(3), float("nan"), {1: "a", "b": 2}, object()], ids=["int64", "nan", "keys", "object"]
+)
 def test_what_json_cannot_hold_is_named_before_anything_is_written(tmp_path, bad):
     with pytest.raises(ArtifactError, match="test/thing cannot be saved: its parameters 'odd' has no JSON form"):
         Thing(extra={"odd": bad}).save(tmp_path / "new" / "m")
@@ -135,17 +137,20 @@ registry.register("test/thing", "shared_thing:Thing", "a toy")
 
 
 def test_a_reader_beside_a_writer_sees_one_version_or_the_next(tmp_path):
-    """Another process saves without pause while this one loads: every load succeeds, is not a mixture, and goes forward."""
+    """Another process saves without pause while this one loads: each load is one version, and none goes back."""
     (tmp_path / "shared_thing.py").write_text(MODULE)
     (tmp_path / "go").touch()
     target = Thing(1).save(tmp_path / "m")
     arguments = [sys.executable, "-c", WRITER, str(target), str(tmp_path), str(tmp_path / "go")]
-    writer = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     seen = [1]
-    while len(set(seen)) < 25 and writer.poll() is None:
-        seen.append(mumei.load(target).n)
-    (tmp_path / "go").unlink()
-    assert writer.wait(60) == 0, writer.communicate()[1]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as writer:
+        try:
+            while len(set(seen)) < 25 and writer.poll() is None:
+                seen.append(mumei.load(target).n)
+        finally:
+            (tmp_path / "go").unlink()
+            errors = writer.communicate(timeout=60)[1]
+    assert writer.returncode == 0, errors
     assert seen == sorted(seen)
     assert len(set(seen)) >= 25
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

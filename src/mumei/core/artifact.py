@@ -204,13 +204,13 @@ def load(path: Path | str) -> Any:
     for _ in range(ATTEMPTS):
         before = _stamp(path)
         try:
-            loaded = _load(path)
+            kind, state = _read(path)
         except ArtifactError:
             if _stamp(path) == before:
                 raise
         else:
             if _stamp(path) == before:
-                return loaded
+                return _rebuild(path, kind, state)
     raise ArtifactError(f"{path} was replaced again and again while it was read; try again when its writer is done.")
 
 
@@ -223,7 +223,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _load(path: Path) -> Any:
+def _read(path: Path) -> tuple[str, State]:
     restore(path)
     manifest = read_manifest(path)
     _check_files(path, manifest["files"])
@@ -240,13 +240,17 @@ def _load(path: Path) -> Any:
         metrics=manifest["metrics"],
         notes=str(manifest.get("notes", "")),
     )
+    return manifest["kind"], state
+
+
+def _rebuild(path: Path, kind: str, state: State) -> Any:
     try:
-        return registry.resolve(manifest["kind"]).from_state(state)
+        return registry.resolve(kind).from_state(state)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, MumeiError):
             raise
         raise ArtifactError(
-            f"{path} has not the content that {manifest['kind']} is made of ({type(error).__name__}: {error}); "
+            f"{path} has not the content that {kind} is made of ({type(error).__name__}: {error}); "
             "it may be of another version of it. Make it anew."
         ) from error
 

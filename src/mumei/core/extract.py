@@ -188,7 +188,7 @@ def _unpack(archive: Path, folder: Path, limits: _Limits) -> None:
             else:
                 with _decompressed(handle, start) as stream:
                     guard = _Guard(stream, limits)
-                    if (name := _single_name(archive)) and not _starts_as_tar(stream):
+                    if stream is not handle and (name := _single_name(archive)) and not _starts_as_tar(stream):
                         limits.add_member()
                         _write(guard, None, folder, _plain_name(name, False), limits)
                     else:

@@ -233,24 +233,27 @@ def replace_folder(new: Path, target: Path) -> None:
         A rename was refused; the old content is under `target` again.
     """
     restore(target)
-    aside = target.with_name(f"{ASIDE}{secrets.token_hex(6)}-{target.name}")
-    stale = _asides(target)
-    while True:
-        if target.exists():
+    old = _asides(target)
+    for _ in range(100):
+        aside = target.with_name(f"{ASIDE}{secrets.token_hex(6)}-{target.name}")
+        with contextlib.suppress(FileNotFoundError):
             os.replace(target, aside)
+            old.append(aside)
         try:
             os.replace(new, target)
             break
-        except OSError:
+        except OSError as error:
+            # Between the two renames a reader has put the old folder back (`restore`), or another writer its own.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and target.exists():
+                continue
             if aside.exists():
                 os.replace(aside, target)
-                raise
-            if not (target.is_dir() and new.exists()):
-                raise
-            # A reader found neither name and has put the old folder back (`restore`): once more.
+            raise
+    else:
+        raise OSError(errno.EBUSY, "other processes replace it all the time")
     sync_folder(target.parent)
-    for old in [*stale, aside]:
-        shutil.rmtree(old, ignore_errors=True)
+    for path in old:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def restore(target: Path) -> None:
