@@ -129,9 +129,9 @@ def _write(path, text):
     [
         (lambda p: p / "notes.jsnol", UsageError, "Did you mean 'notes.jsonl'"),
         (lambda p: _write(p / "empty.jsonl", ""), DataError, "is empty"),
-        (lambda p: _write(p / "blank.csv", "\n \n"), DataError, "blanks"),
+        (lambda p: _write(p / "blank.csv", "\n \n"), DataError, "is empty"),
         (lambda p: _write(p / "dots.jsonl", '{"text": "..."}\n{"text": ""}\n'), DataError, "no usable row"),
-        (lambda p: _write(p / "codes.csv", "a,b\nx1,y\nx2,y\n"), DataError, "no column of text. Columns: a, b"),
+        (lambda p: _write(p / "void.csv", "a,b,c\n,,\n,,\n"), DataError, "no column with text"),
     ],
 )
 def test_sources_that_cannot_be_used_say_why(notes, tmp_path, make, kind, said):

@@ -1,243 +1,275 @@
-"""Tables of numbers: CSV, TSV, Parquet, .npy, .npz (dense or a sparse matrix in parts), .h5ad. Labels are never features.
+"""Arrays: .npy memory-mapped, .npz dense or sparse, .h5ad through anndata. No pickle is ever read.
 
-A table gives blocks of float32 rows; rows with a value that is not finite are left out and listed. Sparse and compressed
-matrices are held as they are and made dense a block at a time.
+A sparse matrix in .npz is four arrays `P_indptr`, `P_indices`, `P_data`, `P_shape` of any prefix P (rows compressed),
+or what `scipy.sparse.save_npz` writes. Images and other arrays of more than two dimensions are flattened row by row.
+Arrays named like labels are not features: they are left alone, and `described` says so.
 """
 
 from __future__ import annotations
 
+import contextlib
+import struct
+import tokenize
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from mumei.core.errors import DataError, MissingExtraError
-from mumei.discover.sources.columns import is_number
-from mumei.discover.sources.lines import damaged
-from mumei.discover.sources.rows import Problem
+from mumei.core.errors import DataError, MissingExtraError, MumeiError
+from mumei.discover.sources.columns import LABEL_NAMES, listed, normal
+from mumei.discover.sources.compression import Blob
+from mumei.discover.sources.kinds import Problem
+from mumei.discover.sources.numeric import TableSource
 
 if TYPE_CHECKING:
     import numpy as np
 
-BLOCK = 4096
-FIRST = ("x", "X", "data", "arr_0", "features", "view0", "images", "counts")
-SPARSE = ("indptr", "indices", "data", "shape")
-Slices = Callable[[int, int], "np.ndarray"]
+_PREFERRED = ("x", "data", "features", "images", "vectors", "embeddings", "view0")
+_LABELS = ("y", *LABEL_NAMES)
+_NAMES_OF_ROWS = ("ids", "id", "obs_names", "row_names", "names")
+_NAMES_OF_COLUMNS = ("columns", "feature_names", "var_names", "genes", "gene_names", "vocab")
+_SPARSE = ("indptr", "indices", "data", "shape")
+_BROKEN = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    RuntimeError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
-class TableSource:
-    """A table of n rows and d numeric columns.
+class MatrixTable(TableSource):
+    """A dense array (memory-mapped or not) or a sparse matrix with its rows compressed.
 
     Parameters
     ----------
     path : Path
-    n : int
-    columns : list of str
-    take : callable
-        `take(start, stop)` returns rows as a dense array.
-    names : list of str, optional
-        Row names; numbers from 1 by default.
-    described : list of str
+        The file.
+    matrix : ndarray or scipy.sparse.csr_matrix
+        (n, ...); more than two dimensions are flattened.
     """
 
-    kind = "table"
-
     def __init__(
-        self, path: Path, n: int, columns: list[str], take: Slices, names: list[str] | None, described: list[str]
+        self,
+        path: Path,
+        matrix: Any,
+        described: list[str],
+        columns: list[str] | None = None,
+        ids: list[str] | None = None,
     ):
-        if n == 0 or not columns:
-            raise DataError(f"{path} has {n} rows and {len(columns)} numeric columns: there is nothing to organise.")
-        self.path, self.name, self.columns, self.total_hint = path, path.name, columns, n
-        self._take, self._names = take, names
-        self.described = [*described, f"table: {n:,} rows by {len(columns):,} columns"]
-        self.problems: list[Problem] = []
-        self._bad: set[int] | None = None
+        width = 1
+        for size in matrix.shape[1:]:
+            width *= int(size)
+        super().__init__(
+            path.name, described, columns or [f"column {i + 1}" for i in range(width)], total_hint=int(matrix.shape[0])
+        )
+        self._path, self._matrix, self._row_ids = path, matrix, ids
 
     def files(self) -> list[Path]:
-        """Return the file read."""
-        return [self.path]
+        """Return the file."""
+        return [self._path]
 
-    def _row_name(self, row: int) -> str:
-        return self._names[row] if self._names else str(row + 1)
-
-    def ids(self) -> list[str]:
-        """Return the names of the rows kept, in order; repeated names get a number."""
-        if self._bad is None:
-            for _ in self.blocks():
-                pass
-        seen: dict[str, int] = {}
-        out = []
-        for row in range(self.total_hint):
-            if row not in (self._bad or ()):
-                name = self._row_name(row)
-                seen[name] = seen.get(name, 0) + 1
-                out.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-        return out
-
-    def blocks(self, size: int = BLOCK) -> Iterator[np.ndarray]:
-        """Yield float32 blocks (m, d) of the rows whose values are all finite; the others are in `problems`."""
-        import numpy as np
-
-        bad: set[int] = set()
-        problems: list[Problem] = []
-        for start in range(0, self.total_hint, size):
-            with np.errstate(over="ignore"):
-                block = np.asarray(self._take(start, min(start + size, self.total_hint))).astype(np.float32)
-            block = block.reshape(len(block), -1)
-            fine = np.isfinite(block).all(axis=1)
-            for row in np.flatnonzero(~fine) + start:
-                bad.add(int(row))
-                problems.append(
-                    Problem(int(row), self._row_name(int(row)), "not finite", "a value is NaN or infinite", True)
-                )
-            if fine.any():
-                yield block if fine.all() else block[fine]
-        self._bad, self.problems = bad, problems
+    def _raw(self, size: int) -> Iterator[tuple[int, np.ndarray, list[str] | None, list[Problem]]]:
+        for first in range(0, self._matrix.shape[0], size):
+            piece = self._matrix[first : first + size]
+            dense = piece.toarray() if hasattr(piece, "toarray") else piece.reshape(len(piece), -1)
+            yield first, dense, self._row_ids[first : first + size] if self._row_ids else None, []
 
 
-def open_array(path: Path) -> TableSource:
-    """Open a .npy or .npz file."""
-    import numpy as np
-
+@contextlib.contextmanager
+def _readable(path: Path, what: str) -> Iterator[None]:
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _dense(path, loaded, ["format: .npy"])
-        with loaded:
-            return _from_npz(path, loaded)
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old headers, repeated names: what matters is checked and reported here
+            yield
+    except MumeiError:
+        raise
+    except _BROKEN as error:
+        detail = str(error).strip().splitlines()
         raise DataError(
-            f"{path} cannot be read as numpy arrays without pickle ({error}); save plain numeric arrays."
+            f"cannot read {path} as {what}: {detail[0] if detail else type(error).__name__}. It may be cut off or "
+            "damaged, or hold Python objects (pickles are refused); save plain numeric arrays."
         ) from error
 
 
-def _from_npz(path: Path, loaded: Any) -> TableSource:
-    names = list(loaded.files)
-    prefix = _sparse_prefix(names)
-    labels = [n for n in names if n in ("y", "labels", "label", "target", "classes")]
-    ignored = [f"ignored: {', '.join(labels)} (labels are never features)"] if labels else []
-    if prefix is not None:
-        from scipy.sparse import csr_matrix
-
-        dot = prefix + "_" if prefix else ""
-        indptr, indices, data, shape = (loaded[dot + part] for part in SPARSE)
-        height, width = (int(size) for size in shape)
-        matrix = csr_matrix((data.astype("f4"), indices.astype("i8"), indptr.astype("i8")), (height, width))
-        said = ["format: .npz, sparse matrix " + repr(prefix or "data"), *ignored]
-        columns = _column_names(loaded, names, width)
-        return TableSource(path, height, columns, lambda a, b: matrix[a:b].toarray(), None, said)
-    arrays = [n for n in names if n not in labels and loaded[n].ndim >= 2 and loaded[n].dtype.kind in "biuf"]
-    if not arrays:
+def _checked(path: Path, name: str, array: Any) -> Any:
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path}: {name} has values of type {array.dtype}; save numbers.")
+    if array.ndim < 2 or 0 in array.shape:
         raise DataError(
-            f"{path} holds no numeric array of two or more dimensions. Arrays: {', '.join(names) or '(none)'}."
+            f"{path}: {name} has shape {tuple(array.shape)}; a table needs rows and columns, at least one of each."
         )
-    chosen = next((n for n in FIRST if n in arrays), arrays[0])
-    others = [n for n in arrays if n != chosen]
-    said = [f"format: .npz, array {chosen!r}" + (f" (not used: {', '.join(others)})" if others else ""), *ignored]
-    return _dense(path, loaded[chosen], said)
+    return array
 
 
-def _sparse_prefix(names: list[str]) -> str | None:
-    found = [n.removesuffix("indptr").rstrip("_") for n in names if n.endswith("indptr")]
-    whole = [p for p in found if all((f"{p}_{part}" if p else part) in names for part in SPARSE)]
-    return next((p for p in ("x", "X", "") if p in whole), whole[0] if whole else None)
+def _shape(array: Any) -> str:
+    return " x ".join(f"{n:,}" for n in array.shape)
 
 
-def _column_names(loaded: Any, names: list[str], d: int) -> list[str]:
-    for key in ("vocab", "columns", "genes", "feature_names"):
-        if key in names and loaded[key].dtype.kind in "US":
-            values = loaded[key].astype(str)
-            listed = str(values).split("\n") if values.ndim == 0 else [str(v) for v in values]
-            if len(listed) == d:
-                return listed
-    return [f"column {i + 1}" for i in range(d)]
+def open_npy(blob: Blob) -> MatrixTable:
+    """Open a .npy file, memory-mapped where it is not compressed."""
+    import numpy as np
+
+    path = blob.path
+    with _readable(path, ".npy"):
+        if blob.layers:
+            with blob.seekable() as handle:
+                array = np.load(handle, allow_pickle=False)
+        else:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = _checked(path, "the array", array)
+    described = [f"format: NumPy array{blob.label}", f"numbers: {_shape(array)}, {array.dtype}"]
+    return MatrixTable(path, array, described)
 
 
-def _dense(path: Path, array: np.ndarray, described: list[str]) -> TableSource:
-    if array.dtype.kind not in "biuf" or array.ndim < 2:
-        raise DataError(f"{path} holds a {array.dtype} array of shape {array.shape}; give numbers, rows by columns.")
-    columns = [f"column {i + 1}" for i in range(int(array[0].size) if len(array) else 0)]
-    if array.ndim > 2:
-        described = [*described, f"images or blocks of shape {array.shape[1:]} are read as rows of numbers"]
-    return TableSource(path, len(array), columns, lambda a, b: array[a:b], None, described)
+def open_npz(blob: Blob) -> MatrixTable:
+    """Open a .npz file: `x` or `X`, else the only array or sparse matrix of two or more dimensions, else `view0`."""
+    import numpy as np
+
+    path = blob.path
+    with _readable(path, ".npz"), blob.seekable() as handle, np.load(handle, allow_pickle=False) as arrays:
+        names = list(arrays.files)
+        if {"format", "shape", "data"} <= set(names):
+            return _open_scipy(path, handle)
+        chosen, is_sparse = _choose(path, arrays, names)
+        matrix = _csr(path, arrays, chosen) if is_sparse else _checked(path, f"array {chosen!r}", arrays[chosen])
+        used = {f"{chosen}_{part}" for part in _SPARSE} if is_sparse else {chosen}
+        n, width = matrix.shape[0], int(np.prod(matrix.shape[1:]))
+        ids_name, ids = _strings(arrays, names, _NAMES_OF_ROWS, n)
+        columns_name, columns = _strings(arrays, names, _NAMES_OF_COLUMNS, width)
+    described = ["format: NumPy arrays (.npz)", f"numbers: array {chosen!r}, {_shape(matrix)}{', sparse' * is_sparse}"]
+    if ids_name or columns_name:
+        described.append(f"names: id={ids_name or '(row number)'}, columns={columns_name or '(numbered)'}")
+    labels = [name for name in names if normal(name) in _LABELS and name not in used]
+    if labels:
+        described.append(f"labels are not features, ignored: {listed(labels)}")
+    rest = [n for n in names if n not in used and n not in labels and n not in (ids_name, columns_name)]
+    if rest:
+        described.append(f"arrays not used: {listed(rest, 12)}")
+    return MatrixTable(path, matrix, described, columns, ids)
 
 
-def open_h5ad(path: Path) -> TableSource:
-    """Open an AnnData file: X by blocks from the disk, obs_names as ids, var_names as columns."""
-    try:
-        import anndata
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path.name}", "anndata", "anndata") from error
-    try:
-        data = anndata.read_h5ad(path, backed="r")
-    except (OSError, KeyError, ValueError) as error:
-        raise damaged(path, error) from error
+def _open_scipy(path: Path, handle: IO[bytes]) -> MatrixTable:
+    from scipy import sparse
 
-    def take(start: int, stop: int) -> Any:
-        block: Any = data.X[start:stop]  # type: ignore[index]
-        return block.toarray() if hasattr(block, "toarray") else block
+    handle.seek(0)
+    matrix = _checked(path, "the matrix", sparse.load_npz(handle).tocsr())
+    described = ["format: SciPy sparse matrix (.npz)", f"numbers: {_shape(matrix)}, sparse"]
+    return MatrixTable(path, matrix, described)
 
-    return TableSource(
-        path, data.n_obs, list(map(str, data.var_names)), take, list(map(str, data.obs_names)), ["format: .h5ad, X"]
+
+def _choose(path: Path, arrays: Any, names: list[str]) -> tuple[str, bool]:
+    """Return the array or sparse prefix to use and whether it is sparse."""
+    prefixes = [n.removesuffix("_indptr") for n in names if n.endswith("_indptr")]
+    prefixes = [p for p in prefixes if all(f"{p}_{part}" in names for part in _SPARSE)]
+    parts = {f"{p}_{part}" for p in prefixes for part in _SPARSE}
+    dense = [n for n in names if n not in parts and normal(n) not in _LABELS and n != "edges" and _is_matrix(arrays, n)]
+    candidates = {**dict.fromkeys(prefixes, True), **dict.fromkeys(dense, False)}
+    if len(candidates) == 1:
+        return next(iter(candidates.items()))
+    for wanted in _PREFERRED:
+        for name, is_sparse in candidates.items():
+            if name.lower() == wanted:
+                return name, is_sparse
+    if not candidates:
+        raise DataError(
+            f"{path} has no numeric array of two or more dimensions (arrays: {listed(names)}); save one as 'x'."
+        )
+    raise DataError(
+        f"{path} has several arrays ({listed(list(candidates))}) and none is called 'x'; save the one to use as 'x'."
     )
 
 
-def open_numeric(path: Path, format: str) -> TableSource | None:
-    """Open a delimited or Parquet table as numbers; None if most of its columns are none."""
-    return _numeric_parquet(path) if format == "Parquet" else _numeric_delimited(path, format)
-
-
-def _numeric_parquet(path: Path) -> TableSource | None:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(path)
-    numeric = [f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_integer(f.type)]
-    if len(numeric) * 2 <= len(schema.names):
-        return None
-    table = pq.read_table(path, columns=numeric)
-    matrix = np.column_stack([table[c].to_numpy(zero_copy_only=False).astype(np.float32) for c in numeric])
-    return TableSource(path, len(matrix), numeric, lambda a, b: matrix[a:b], None, ["format: Parquet, numeric columns"])
-
-
-def _numeric_delimited(path: Path, format: str) -> TableSource | None:
-    from itertools import chain, islice
-
-    import numpy as np
-
-    from mumei.discover.sources.tabular import numeric_rows
-
-    header, rows = numeric_rows(path, format)
-    head = list(islice(rows, 200))
-    if not head or not header:
-        return None
-    if all(is_number(cell) and cell.strip() for cell in header):  # no header: the first row is data
-        head.insert(0, header)
-        header = [f"column {i + 1}" for i in range(len(header))]
-    width = len(header)
-    numeric = [j for j in range(width) if all(is_number(r[j]) for r in head if len(r) > j)]
-    names_at = next((j for j in range(width) if j not in numeric), None)
-    labels = [j for j in numeric if header[j].strip().lower() in ("y", "label", "labels", "target", "class")]
-    used = [j for j in numeric if j not in labels]
-    if not used or len(numeric) * 2 <= width:
-        return None
-    values, names = [], []
-    for row in chain(head, rows):
-        if row:
-            values.append(np.array([_number(row[j] if j < len(row) else "") for j in used], dtype=np.float32))
-            names.append(row[names_at] if names_at is not None and names_at < len(row) else str(len(names) + 1))
-    matrix = np.array(values)
-    said = [f"format: {format}, numeric columns"]
-    if labels:
-        said.append(f"ignored: {', '.join(header[j] for j in labels)} (labels are never features)")
-    return TableSource(path, len(matrix), [header[j] for j in used], lambda a, b: matrix[a:b], names, said)
-
-
-def _number(cell: str) -> float:
+def _is_matrix(arrays: Any, name: str) -> bool:
     try:
-        return float(cell)
-    except ValueError:
-        return float("nan")
+        array = arrays[name]
+    except ValueError:  # Python objects: not for us
+        return False
+    return array.dtype.kind in "biuf" and array.ndim >= 2
+
+
+def _csr(path: Path, arrays: Any, prefix: str) -> Any:
+    import numpy as np
+    from scipy import sparse
+
+    indptr, indices, data, shape = (arrays[f"{prefix}_{part}"] for part in _SPARSE)
+    shape = tuple(int(n) for n in shape)
+    data = data if data.dtype.kind == "f" else data.astype(np.float32)
+    wide = np.int64 if len(data) > 2**31 - 1 else np.int32
+    matrix = sparse.csr_matrix((data, indices.astype(wide), indptr.astype(wide)), shape=shape)
+    matrix.check_format(full_check=True)
+    return _checked(path, f"matrix {prefix!r}", matrix)
+
+
+def _strings(arrays: Any, names: list[str], wanted: tuple[str, ...], count: int) -> tuple[str | None, list[str] | None]:
+    """Return the first array of names that has the right length; one string with line breaks is taken apart."""
+    for name in names:
+        if name.lower() not in wanted:
+            continue
+        array = arrays[name]
+        if array.dtype.kind == "U" and array.ndim == 0:
+            found = str(array).split("\n")
+        elif array.dtype.kind in "Uiu" and array.ndim == 1:
+            found = [str(v) for v in array]
+        else:
+            continue
+        if len(found) == count:
+            return name, found
+    return None, None
+
+
+class AnnDataTable(TableSource):
+    """The matrix X of an .h5ad file, read in blocks from the disk; ids are `obs_names`, columns `var_names`."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        with self._open() as data:
+            if data.X is None or 0 in data.shape:
+                raise DataError(f"{path} has no matrix X with rows and columns (its shape is {tuple(data.shape)}).")
+            described = [
+                "format: AnnData (.h5ad)",
+                f"numbers: X, {data.n_obs:,} x {data.n_vars:,}",
+                "names: id=obs_names, columns=var_names",
+            ]
+            if len(data.obs.columns):
+                described.append(
+                    f"observations' columns are not features, ignored: {listed(list(data.obs.columns), 8)}"
+                )
+            super().__init__(path.name, described, [str(v) for v in data.var_names], total_hint=int(data.n_obs))
+            self._row_ids = [str(v) for v in data.obs_names]
+
+    def files(self) -> list[Path]:
+        """Return the file."""
+        return [self._path]
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            import anndata
+        except ImportError as error:
+            raise MissingExtraError("reading .h5ad files", "anndata", "anndata") from error
+        with _readable(self._path, ".h5ad"):
+            data = anndata.read_h5ad(self._path, backed="r")
+            try:
+                yield data
+            finally:
+                data.file.close()
+
+    def _raw(self, size: int) -> Iterator[tuple[int, np.ndarray, list[str] | None, list[Problem]]]:
+        with self._open() as data:
+            for first in range(0, data.n_obs, size):
+                piece = data.X[first : first + size]
+                dense = piece.toarray() if hasattr(piece, "toarray") else piece
+                yield first, dense, self._row_ids[first : first + size], []

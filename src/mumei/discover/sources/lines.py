@@ -1,143 +1,152 @@
-"""Bytes of a file, whatever it is compressed with, as lines of text in bounded memory.
+"""Lines of bounded length from a stream of bytes, in UTF-8 whatever the file's encoding was.
 
-Compression is told from the first bytes, not from the name. A line longer than `LONGEST_LINE` bytes is skipped in pieces and
-reported; bytes that are no UTF-8 are read as Windows-1252, which never fails, line by line, and counted.
+A byte order mark or many NUL bytes tell UTF-16 and UTF-32; those are turned into UTF-8 on the way. Everything else is
+taken as UTF-8, and bytes that are not become lone surrogates when a line is decoded (see `checks.clean`).
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-import zipfile
-import zlib
+import codecs
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import Any
 
-from mumei.core.errors import DataError, MissingExtraError
+from mumei.core.errors import DataError, UsageError
+from mumei.discover.sources.compression import Blob
+from mumei.discover.sources.kinds import MAX_LINE
 
-LONGEST_LINE = 64 << 20
-CHUNK = 1 << 20
-MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
-BROKEN = (EOFError, OSError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, ValueError)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line without its end: `text` is None for one that is too long; `guessed` if its bytes were no UTF-8."""
-
-    number: int
-    text: str | None
-    guessed: bool = False
+_CHUNK = 1 << 20
+_UNFIT = re.compile("[\ufffd\ud800-\udfff]")  # what decoders put where bytes do not fit
+_NOT_FOR_FILES = ("unicode-escape", "raw-unicode-escape", "punycode", "idna", "undefined")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
-def compression(path: Path) -> str:
-    """Return "gzip", "bzip2", "xz", "zstd", "zip" or "" by the file's first bytes."""
-    with open(path, "rb") as handle:
-        head = handle.read(6)
-    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), "")
-
-
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, decompressing as needed; a zip must hold exactly one file."""
-    kind = compression(path)
-    if kind == "zip":
-        return _open_zip(path)
-    if kind == "zstd":
-        try:
-            import zstandard
-        except ImportError as error:
-            raise MissingExtraError(f"reading {path.name} (zstd)", "zstandard", "zstd") from error
-        return zstandard.open(path, "rb")
-    openers = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, "": open}
-    return openers[kind](path, "rb")  # type: ignore[operator]
-
-
-def _open_zip(path: Path) -> IO[bytes]:
+def check_encoding(encoding: str | None) -> str | None:
+    """Return the canonical name of an encoding, None for none; an unknown one raises `UsageError`."""
+    if encoding is None:
+        return None
     try:
-        archive = zipfile.ZipFile(path)
-        names = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX")]
-        if len(names) != 1:
-            raise DataError(
-                f"{path} holds {len(names)} files; give an archive of one file, or unpack it and give the folder."
-            )
-        return archive.open(names[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise DataError(f"{path} cannot be unpacked ({error}); unpack it yourself and give the folder.") from error
+        "x".encode(encoding)
+        codecs.getincrementaldecoder(encoding)
+        name = codecs.lookup(encoding).name
+        if name.replace("_", "-") in _NOT_FOR_FILES:
+            raise LookupError(name)
+        return name
+    except (LookupError, UnicodeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"unknown encoding {encoding!r}; give a name such as utf-8, utf-16, cp1252, latin-1, shift_jis or gb18030."
+        ) from error
 
 
-def damaged(path: Path, error: Exception) -> DataError:
-    """Return the error for a file that cannot be read to its end."""
-    return DataError(f"{path} is damaged or cut off ({error}); get the file again.")
+def detect_encoding(head: bytes) -> str:
+    """Return "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be" or "utf-32" for the first bytes of a file."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    start = head[:1000]
+    half = len(start) // 2
+    if half >= 4:
+        even, odd = start[0::2].count(0), start[1::2].count(0)
+        if odd > 0.4 * half and even < 0.05 * half:
+            return "utf-16-le"
+        if even > 0.4 * half and odd < 0.05 * half:
+            return "utf-16-be"
+    return "utf-8"
 
 
-def read_head(path: Path, size: int = 1 << 16) -> str:
-    """Return the first characters of a file as text, for guessing what it is."""
-    try:
-        with open_bytes(path) as handle:
-            raw = handle.read(size)
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    encoding = wide_encoding(raw)
-    return raw.decode(encoding or "utf-8-sig", "replace")
+class Utf8Stream:
+    """A stream of UTF-8 bytes over a stream in another encoding.
 
-
-def wide_encoding(head: bytes) -> str:
-    """Return "utf-16" or "utf-32" where a byte order mark says so, else ""."""
-    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
-        return "utf-32"
-    return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
-
-
-def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[Line]:
-    """Stream the lines of a text file, numbered from 1.
-
-    Raises
-    ------
-    DataError
-        The file is damaged or cut off.
+    Bytes that do not fit the encoding become the byte 0x81, which is neither UTF-8 nor Windows-1252, so that they
+    show up as undecodable, and as U+FFFD, further on; with `strict=False` they become U+FFFD at once.
     """
-    try:
-        with open_bytes(path) as handle:
-            head = handle.read(4)
-        encoding = wide_encoding(head)
-        with open_bytes(path) as handle:
-            if encoding:
-                wrapped = io.TextIOWrapper(handle, encoding=encoding, errors="replace")
-                yield from (Line(i, text.rstrip("\r\n")) for i, text in enumerate(wrapped, 1))
-            else:
-                yield from _byte_lines(handle, longest)
-    except BROKEN as error:
-        if isinstance(error, DataError):
-            raise
-        raise damaged(path, error) from error
+
+    def __init__(self, stream: Any, encoding: str, strict: bool = True):
+        self._stream, self._encoding = stream, encoding
+        self._mark = chr(0xDC00 + 0x81) if strict else "\ufffd"
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._ended = False
+
+    def read(self, size: int = _CHUNK) -> bytes:
+        """Return about `size` bytes, b"" only at the end."""
+        while not self._ended:
+            piece = self._stream.read(size if size > 0 else _CHUNK)
+            self._ended = not piece
+            try:
+                text = self._decoder.decode(piece, final=self._ended)
+            except UnicodeError as error:
+                raise DataError(
+                    f"this file cannot be read as {self._encoding}: {error}. Give another encoding."
+                ) from error
+            if text:
+                text = _UNFIT.sub(self._mark, text)
+                return text.encode("utf-8", "surrogateescape")
+        return b""
 
 
-def _byte_lines(handle: IO[bytes], longest: int) -> Iterator[Line]:
-    number, skipping, pending = 1, False, b""
-    while chunk := handle.read(CHUNK):
-        parts = (pending + chunk).split(b"\n")
-        pending = parts.pop()
-        for raw in parts:
-            too_long = skipping or len(raw) > longest
-            yield Line(number, None) if too_long else _decode(number, raw)
-            number, skipping = number + 1, False
-        if len(pending) > longest:
-            pending, skipping = b"", True
-    if skipping:
-        yield Line(number, None)
-    elif pending:
-        yield _decode(number, pending)
+def utf8(stream: Any, encoding: str, strict: bool = True) -> Any:
+    """Return a stream of UTF-8 bytes without byte order mark."""
+    if encoding == "utf-8":
+        return stream
+    if encoding == "utf-8-sig":
+        stream.read_full(3)
+        return stream
+    return Utf8Stream(stream, encoding, strict)
 
 
-def _decode(number: int, raw: bytes) -> Line:
-    raw = raw.removesuffix(b"\r")
-    if number == 1:
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return Line(number, raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return Line(number, raw.decode("cp1252", "replace"), True)
+def blob_encoding(blob: Blob, given: str | None) -> str:
+    """Return the encoding to read a file in: the one given, unless a byte order mark is only skipped by it."""
+    found = detect_encoding(blob.head(1000))
+    if given is None or (given == "utf-8" and found == "utf-8-sig"):
+        return found
+    return given
+
+
+def text_head(blob: Blob, given: str | None, size: int = 1 << 16) -> tuple[str, bool]:
+    """Return the first part of a file as text and whether that is all of it."""
+    encoding = blob_encoding(blob, given)
+    with blob.open() as stream:
+        source = utf8(stream, encoding)
+        pieces, total = [], 0
+        while total < size and (piece := source.read(size)):
+            pieces.append(piece)
+            total += len(piece)
+        whole = not source.read(1)
+    return b"".join(pieces).decode("utf-8", "surrogateescape"), whole
+
+
+def bounded(stream: Any, limit: int = MAX_LINE, separator: bytes = b"\n") -> Iterator[tuple[int, bytes, bool]]:
+    """Yield (line number from 1, line without its separator, whether it was cut at `limit` bytes)."""
+    number, pieces, held, cut = 1, [], 0, False
+    while chunk := stream.read(_CHUNK):
+        *ended, rest = chunk.split(separator)
+        for line in ended:
+            if pieces:
+                pieces.append(line)
+                line = b"".join(pieces)
+                pieces, held = [], 0
+            yield number, line[:limit], cut or len(line) > limit
+            number, cut = number + 1, False
+        if held + len(rest) > limit:
+            # Hold what fits and forget the rest: the line is cut, however long it goes on.
+            rest, cut = rest[: max(limit - held, 0)], True
+        if rest:
+            pieces.append(rest)
+            held += len(rest)
+    if pieces or cut:
+        yield number, b"".join(pieces), cut
+
+
+def lines(blob: Blob, given: str | None, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes, bool]]:
+    """Yield the lines of a file as `bounded` does; line ends are LF, CR LF, or CR in a file whose start has no LF."""
+    head, _ = text_head(blob, given)
+    separator = b"\r" if "\r" in head and "\n" not in head else b"\n"
+    encoding = blob_encoding(blob, given)
+    with blob.open() as stream:
+        yield from bounded(utf8(stream, encoding), limit, separator)

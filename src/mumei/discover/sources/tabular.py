@@ -1,215 +1,154 @@
-"""Rows of named values: JSON lines, a JSON array, CSV, TSV, Parquet; one file or a folder of parts."""
+"""Sources made of records: texts in JSONL, CSV and the like, and whatever else reads as id, title and text."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from mumei.core.errors import DataError
-from mumei.discover.sources.columns import Columns, as_text, choose_columns, guess_text
-from mumei.discover.sources.lines import BROKEN, Line, damaged, open_bytes, read_head, read_lines
-from mumei.discover.sources.rows import Checker, Item, Problem
+from mumei.discover.sources.checks import Checker
+from mumei.discover.sources.columns import ID_NAMES, LABEL_NAMES, choose, gather, is_numeric, listed, normal
+from mumei.discover.sources.kinds import SAMPLE_ROWS, Columns, Item, Options, Problem, Reader, Record
+from mumei.discover.sources.numeric import RecordTable
 
-SAMPLE = 200
-LARGEST_ARRAY = 1 << 30  # a JSON array must be read whole; beyond this ask for JSON lines
-Row = tuple[int, dict[str, Any] | None, str]  # line number, values (None: not readable), remark
+_SAMPLE_CHARACTERS = 32 << 20  # a look at the first rows stops here, however few they are
 
 
-class TabularSource:
-    """Rows of a table with a column of text."""
+class RecordSource:
+    """Texts or sequences out of readers: picks the columns and checks each row.
 
-    kind = "text"
+    Parameters
+    ----------
+    readers : sequence of Reader
+        One or more, read in order.
+    columns : Columns
+        Which values are id, title and text.
+    kind : str
+        "text" or "sequence".
+    name : str
+        Short label.
+    described : list of str
+        Lines to echo.
+    total_hint : int, optional
+        Rows, where known.
+    """
 
     def __init__(
         self,
-        paths: list[Path],
+        readers: Sequence[Reader],
+        columns: Columns,
+        kind: str,
         name: str,
-        format: str,
-        id_column: str | None = None,
-        title_column: str | None = None,
-        text_column: str | None = None,
+        described: list[str],
+        total_hint: int | None = None,
     ):
-        self.paths, self.name, self.format = paths, name, format
-        self.total_hint = _parquet_rows(paths) if format == "Parquet" else None
-        sample = list(islice((values for path in paths for _, values, _ in self._raw(path) if values), SAMPLE))
-        if not sample:
-            raise DataError(f"{name} has no readable row as {format}; check that it is what its name says.")
-        self.columns: Columns = choose_columns(sample, name, id_column, title_column, text_column)
-        files = f", {len(paths)} files" if len(paths) > 1 else ""
-        self.described = [f"format: {format}{files}", self.columns.described]
+        self._readers, self._columns = readers, columns
+        self.kind, self.name, self.described, self.total_hint = kind, name, described, total_hint
 
     def files(self) -> list[Path]:
-        """Return the files read."""
-        return self.paths
+        """Return the files whose content the source depends on."""
+        return [file for reader in self._readers for file in reader.files()]
 
     def rows(self) -> Iterator[Item | Problem]:
-        """Stream checked rows."""
-        return Checker().check(self._items())
-
-    def _items(self) -> Iterator[Item | Problem]:
-        row = -1
-        for path in self.paths:
-            for number, values, remark in self._raw(path):
+        """Stream the rows in order: an item for each row that is kept, a problem for each finding."""
+        checker, row = Checker(self.kind), 0
+        columns = self._columns
+        used = columns.used()
+        for reader in self._readers:
+            paths = reader.files()
+            name = paths[0].name if paths else self.name
+            for record in reader.records(used):
+                values = record.values or {}
+                found = (
+                    values.get(columns.id) if columns.id is not None else None,
+                    values.get(columns.title) if columns.title is not None else None,
+                    values.get(columns.text) if columns.text is not None else None,
+                )
+                where = record.file or f"{name}:{record.line}"
+                yield from checker.check(row, where, found, record.notes)
                 row += 1
-                where = f"{path.name}:{number}"
-                if values is None:
-                    kind, _, detail = remark.partition(": ")
-                    yield Problem(row, "", kind, f"{detail} ({where})", True)
-                    continue
-                name = as_text(values.get(self.columns.id)) if self.columns.id else ""
-                name = name.strip() or str(row + 1)
-                if remark:
-                    yield Problem(row, name, "undecodable", f"no UTF-8, read as Windows-1252 ({where})", False)
-                title = as_text(values.get(self.columns.title)) if self.columns.title else ""
-                yield Item(name, title, as_text(values.get(self.columns.text)), row, where)
-
-    def _raw(self, path: Path) -> Iterator[Row]:
-        readers = {"JSON lines": json_lines, "JSON": json_array, "Parquet": parquet_rows}
-        reader = readers.get(self.format)
-        return reader(path) if reader else delimited_rows(path, "\t" if self.format == "TSV" else None)
 
 
-def json_lines(path: Path) -> Iterator[Row]:
-    """Yield the objects of a JSON lines file."""
-    for line in read_lines(path):
-        if line.text is None:
-            yield line.number, None, "too long: a line of over 64 MB was skipped"
-        elif line.text.strip():
-            yield _object(line)
-
-
-def _object(line: Line) -> Row:
-    try:
-        value = orjson.loads(line.text or "")
-    except orjson.JSONDecodeError as error:
-        value = _lenient(line.text or "")
-        if value is None:
-            return line.number, None, f"malformed: no JSON, {str(error)[:80]}"
-    if not isinstance(value, dict):
-        return line.number, None, f"malformed: a {type(value).__name__}, not an object"
-    return line.number, value, "guessed" if line.guessed else ""
-
-
-def _lenient(text: str) -> Any:
-    """Read what orjson refuses and the standard library allows: lone surrogates, NaN."""
-    import json
-
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def json_array(path: Path) -> Iterator[Row]:
-    """Yield the objects of a JSON array, or of the first array inside a JSON object."""
-    try:
-        with open_bytes(path) as handle:
-            raw = handle.read(LARGEST_ARRAY + 1)
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    if len(raw) > LARGEST_ARRAY:
-        raise DataError(f"{path} is a JSON array of over 1 GB, which must be read whole; give JSON lines instead.")
-    value = _lenient(raw.decode("utf-8-sig", "replace"))
-    if isinstance(value, dict):
-        value = next((v for v in value.values() if isinstance(v, list)), [value])
-    if not isinstance(value, list):
-        raise DataError(f"{path} is no JSON array of objects; give JSON lines or an array of objects.")
-    for i, item in enumerate(value, 1):
-        yield (
-            (i, item, "") if isinstance(item, dict) else (i, None, f"malformed: a {type(item).__name__}, not an object")
-        )
-
-
-def sniff_delimiter(head: str) -> str:
-    """Return the delimiter that splits the first line into most cells: comma, tab, semicolon or bar."""
-    first = head.lstrip("\ufeff").split("\n", 1)[0]
-    return max(",\t;|", key=first.count)
-
-
-def delimited_rows(path: Path, delimiter: str | None = None) -> Iterator[Row]:
-    """Yield the rows of a CSV or TSV file as dicts by its first row; quoted cells may hold line ends."""
-    delimiter = delimiter or sniff_delimiter(read_head(path))
-    guessed: list[int] = []
-    lines = _fed(read_lines(path), guessed)
-    # The standard reader refuses cells above a process-wide limit; long lines were already held back by read_lines.
-    old = csv.field_size_limit(1 << 30)
-    try:
-        reader = csv.reader(lines, delimiter=delimiter, strict=False)
-        header = next(reader, None)
-        if header is None:
-            return
-        names = [h.strip() or f"column {i + 1}" for i, h in enumerate(header)]
-        while True:
-            guessed.clear()
-            number = reader.line_num + 1
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                yield number, None, f"malformed: {error}"
+def sample(readers: Sequence[Reader]) -> list[Record]:
+    """Return the first records that could be read, at most `SAMPLE_ROWS`."""
+    found, size = [], 0
+    for reader in readers:
+        for record in islice(reader.records(), 10 * SAMPLE_ROWS):
+            if record.values is None:
                 continue
-            if cells is None:
-                return
-            if cells:
-                yield _cells(names, cells, number, bool(guessed))
-    finally:
-        csv.field_size_limit(old)
+            found.append(record)
+            size += sum(len(v) for v in record.values.values() if isinstance(v, str))
+            if len(found) == SAMPLE_ROWS or size > _SAMPLE_CHARACTERS:
+                return found
+    return found
 
 
-def _cells(names: list[str], cells: list[str], number: int, guessed: bool) -> Row:
-    if len(cells) == 1 and cells[0] == "\0":
-        return number, None, "too long: a line of over 64 MB was skipped"
-    if len(cells) > len(names):
-        return number, None, f"malformed: {len(cells)} cells under {len(names)} headings"
-    return number, dict(zip(names, cells, strict=False)), "guessed" if guessed else ""
+def open_records(
+    readers: Sequence[Reader], path: Path, described: list[str], options: Options, total_hint: int | None = None
+) -> RecordSource | RecordTable:
+    """Open files of records as texts, or as a numeric table where they hold no text.
+
+    Raises
+    ------
+    UsageError
+        A given column does not exist.
+    DataError
+        There is no row, or no column with text or numbers.
+    """
+    columns = gather(sample(readers))
+    if not columns:
+        raise DataError(f"{path} has no row that can be read as {readers[0].format}; check what is in it.")
+    chosen = choose(columns, options, str(path))
+    if chosen is None:
+        return _open_table(readers, path, described, columns, options, total_hint)
+    return RecordSource(readers, chosen, "text", path.name, [*described, chosen.line()], total_hint)
 
 
-def _fed(lines: Iterator[Line], guessed: list[int]) -> Iterator[str]:
-    for line in lines:
-        if line.guessed:
-            guessed.append(line.number)
-        # A NUL stands for a line that was too long; the reader would otherwise refuse or merge such lines.
-        yield "\0\n" if line.text is None else line.text.replace("\0", " ").replace("\r", " ") + "\n"
+def _open_table(
+    readers: Sequence[Reader],
+    path: Path,
+    described: list[str],
+    columns: dict[str, list[Any]],
+    options: Options,
+    total_hint: int | None,
+) -> RecordTable:
+    """Open a table of numbers; columns of words, labels and gaps are left out, and said to be."""
+    id_column = options.id_column or _id_column(columns)
+    how = "given" if options.id_column else "guessed"
+    labels = [n for n in columns if normal(n) in LABEL_NAMES or (normal(n) == "y" and "x" not in map(normal, columns))]
+    numeric = [n for n in columns if n != id_column and n not in labels and is_numeric(columns[n])]
+    if not numeric:
+        raise DataError(
+            f"{path} has neither a column with text nor one with numbers beside id and labels. Its columns: "
+            f"{listed(list(columns))}. Name one to read as text with --text-column."
+        )
+    other = [n for n in columns if n not in numeric and n not in labels and n != id_column]
+    described = [*described, f"columns: id={id_column!r} ({how})" if id_column else "columns: id=(row number)"]
+    described.append(f"numbers: {len(numeric):,} columns ({listed(numeric, 5)})")
+    if labels:
+        described.append(f"labels are not features, ignored: {listed(labels)}")
+    if other:
+        described.append(f"not numbers, ignored: {listed(other, 10)}")
+    return RecordTable(readers, path.name, described, numeric, id_column, total_hint)
 
 
-def parquet_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file, in batches."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        number = 0
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(4096):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield number, values, ""
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
-
-
-def _parquet_rows(paths: list[Path]) -> int | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return sum(pq.read_metadata(path).num_rows for path in paths)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(paths[0], error) from error
-
-
-def numeric_rows(path: Path, format: str) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the header and the rows of a delimited table as they stand, for numeric tables."""
-    delimiter = "\t" if format == "TSV" else sniff_delimiter(read_head(path))
-    reader = csv.reader(_fed(read_lines(path), []), delimiter=delimiter)
-    return next(reader, []), reader
-
-
-def text_column(path: Path, format: str) -> str | None:
-    """Return the column that a table's text would be taken from, or None if no column reads like text."""
-    rows = parquet_rows(path) if format == "Parquet" else delimited_rows(path, "\t" if format == "TSV" else None)
-    return guess_text([values for _, values, _ in islice(rows, SAMPLE) if values])
+def _id_column(columns: dict[str, list[Any]]) -> str | None:
+    """Return the column with the name of an id or row name, else the first with words that never repeat."""
+    for name in columns:
+        # A blank first header, as pandas and R write row names, was made "column 1" or "row name".
+        if normal(name) in ID_NAMES or name == "row name" or normal(name) == "unnamed_0":
+            return name
+    first = next(iter(columns))
+    for name, values in columns.items():
+        words = not is_numeric(values) and normal(name) not in LABEL_NAMES
+        if words and len(set(map(str, values))) == len(values) > 1:
+            return name
+    counted = columns[first]
+    if first == "column 1" and [str(v) for v in counted] in (
+        [str(i) for i in range(len(counted))],
+        [str(i + 1) for i in range(len(counted))],
+    ):
+        return first
+    return None
