@@ -44,3 +44,23 @@ def test_an_unknown_name_is_answered_with_what_is_allowed():
     assert isinstance(error, errors.UsageError)
     assert str(error) == "unknown encoder 'minilmm'. Did you mean 'minilm'? Allowed: kmer, minilm."
     assert str(errors.unknown("encoder", "x", [])) == "unknown encoder 'x'. Allowed: (none registered)."
+
+
+@pytest.mark.parametrize("value", [None, 3, 2.5, ("a",)])
+def test_a_name_that_is_no_text_is_unknown_too(value):
+    assert f"unknown precision {value!r}. Allowed: bf16, float32." in str(
+        errors.unknown("precision", value, ["float32", "bf16"])
+    )
+
+
+def test_every_error_comes_back_from_another_process():
+    """What a worker process raises reaches its parent by the same road as here: taken apart and made again."""
+    import copy
+
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.MumeiError)]
+    assert len(classes) >= 8
+    for cls in classes:
+        made = cls("a", "b", "c") if cls is errors.MissingExtraError else cls("what to do")
+        again = copy.copy(made)
+        assert type(again) is cls
+        assert str(again) == str(made)

@@ -102,6 +102,11 @@ class Normalises(Sound):
         return vectors - vectors.mean(axis=0) if len(vectors) else vectors
 
 
+class Constant(Sound):
+    def vector(self, item):
+        return super().vector(item) * 0 + 1
+
+
 class NoEmptyList(Sound):
     def encode(self, items, **options):
         return super().encode(items, **options) if len(items) else np.zeros(0, np.float32)
@@ -132,6 +137,26 @@ class Silent(Sound):
         return super().encode(items)
 
 
+class CountsTotal(Sound):
+    """Reports how many are done in all, not how many since the last call."""
+
+    def encode(self, items, *, batch_size=None, progress=None):
+        vectors = super().encode(items)
+        if progress is not None:
+            for done in range(len(items)):
+                progress(done + 1)
+        return vectors
+
+
+class CountsDown(Sound):
+    def encode(self, items, *, batch_size=None, progress=None):
+        vectors = super().encode(items)
+        if progress is not None:
+            progress(len(items) + 1)
+            progress(-1)
+        return vectors
+
+
 class TakesAnything(Sound):
     def vector(self, item):
         return super().vector(str(item))
@@ -154,26 +179,29 @@ class GlobalRandom(Sound):
 
 
 BROKEN = [
-    (kit.check_encoder_members, Nameless),
-    (kit.check_encoder_members, NoDim),
-    (kit.check_encoder_members, NoEncode),
-    (kit.check_encoder_members, RenamedEachTime),
-    (kit.check_encoder_shape, Doubles),
-    (kit.check_encoder_shape, Lists),
-    (kit.check_encoder_shape, NotFinite),
-    (kit.check_encoder_same_bits, Forgetful),
-    (kit.check_encoder_same_bits, RandomWeights),
-    (kit.check_encoder_order, Sorts),
-    (kit.check_encoder_batches, BatchMatters),
-    (kit.check_encoder_one_and_none, Normalises),
-    (kit.check_encoder_one_and_none, NoEmptyList),
-    (kit.check_encoder_duplicates, Counts),
-    (kit.check_encoder_input_kept, Consumes),
-    (kit.check_encoder_progress, Silent),
-    (kit.check_encoder_bad_items, TakesAnything),
-    (kit.check_encoder_bad_items, Letters),
-    (kit.check_encoder_bad_items, Crashes),
-    (kit.check_encoder_global_random, GlobalRandom),
+    (kit.check_meets_protocol, Nameless),
+    (kit.check_meets_protocol, NoDim),
+    (kit.check_meets_protocol, NoEncode),
+    (kit.check_meets_protocol, RenamedEachTime),
+    (kit.check_shape, Doubles),
+    (kit.check_shape, Lists),
+    (kit.check_shape, NotFinite),
+    (kit.check_same_input_same_bits, Forgetful),
+    (kit.check_same_input_same_bits, RandomWeights),
+    (kit.check_order, Sorts),
+    (kit.check_batches, BatchMatters),
+    (kit.check_tells_items_apart, Constant),
+    (kit.check_one_row, Normalises),
+    (kit.check_empty, NoEmptyList),
+    (kit.check_duplicates, Counts),
+    (kit.check_input_not_mutated, Consumes),
+    (kit.check_progress_counts, Silent),
+    (kit.check_progress_counts, CountsTotal),
+    (kit.check_progress_counts, CountsDown),
+    (kit.check_refuses_non_items, TakesAnything),
+    (kit.check_refuses_non_items, Letters),
+    (kit.check_refuses_non_items, Crashes),
+    (kit.check_global_random, GlobalRandom),
 ]
 
 
@@ -216,7 +244,7 @@ class TakesNan(Table):
 def test_tables_are_items_too():
     rows = np.arange(12.0).reshape(4, 3)
     check_encoder(Table, rows)
-    with pytest.raises(AssertionError, match=r"check_encoder_bad_items: TakesNan .* accepts NaN in a table"):
+    with pytest.raises(AssertionError, match=r"check_refuses_non_items: TakesNan .* accepts NaN in a table"):
         check_encoder(TakesNan, rows)
 
 

@@ -24,7 +24,7 @@ class Sound(Saveable, TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        X = validate_data(self, X, dtype=np.float64)
+        X = np.asarray(validate_data(self, X, dtype=np.float64))
         seed = 0 if self.random_state is None else self.random_state
         rng = np.random.default_rng(seed if isinstance(seed, int) else seed.randint(2**31))
         self.centre_ = X.mean(axis=0) + self.noise * rng.normal(size=X.shape[1])
@@ -41,7 +41,7 @@ class Sound(Saveable, TransformerMixin, BaseEstimator):
     def from_state(cls, state):
         made = cls(**state.parameters)
         made.centre_ = state.tensors["centre"].numpy()
-        made.n_features_in_ = len(made.centre_)
+        vars(made)["n_features_in_"] = len(made.centre_)
         return made
 
 
@@ -138,6 +138,12 @@ class LosesBits(Sound):
         return made
 
 
+class ComesBackAsAnother(Sound):
+    @classmethod
+    def from_state(cls, state):
+        return Sound.from_state(state)
+
+
 class LosesParameters(Sound):
     @classmethod
     def from_state(cls, state):
@@ -180,11 +186,26 @@ class DislikesMaps(Sound):
         return self
 
 
+class TransformsMapsApart(Sound):
+    def transform(self, X):
+        return super().transform(X) + isinstance(X, np.memmap)
+
+
 class Only64(Sound):
     def fit(self, X, y=None):
         super().fit(X)
         self.centre_ = self.centre_ * (1 if X.dtype == np.float64 else np.nan)
         return self
+
+
+class NoFit(Sound):
+    fit = None  # type: ignore[assignment]
+
+
+class BornFitted(Sound):
+    def __init__(self):
+        super().__init__()
+        self.centre_ = np.zeros(4)
 
 
 class SaysSparse(Sound):
@@ -197,6 +218,8 @@ class SaysSparse(Sound):
 
 
 BROKEN = [
+    (kit.check_meets_protocol, NoFit),
+    (kit.check_meets_protocol, BornFitted),
     (kit.check_same_seed_same_bits, Unseeded),
     (kit.check_same_seed_same_bits, UnseededOutput),
     (kit.check_global_random, GlobalRandom),
@@ -211,12 +234,14 @@ BROKEN = [
     (kit.check_unfitted, NotFittedCrash),
     (kit.check_save_load, NoSave),
     (kit.check_save_load, LosesBits),
+    (kit.check_save_load, ComesBackAsAnother),
     (kit.check_save_load, LosesParameters),
     (kit.check_save_load, LosesLearned),
-    (kit.check_input_kept, WritesInput),
-    (kit.check_input_kept, ChangesParameter),
+    (kit.check_input_not_mutated, WritesInput),
+    (kit.check_input_not_mutated, ChangesParameter),
     (kit.check_memory_map, NeedsWriteable),
     (kit.check_memory_map, DislikesMaps),
+    (kit.check_memory_map, TransformsMapsApart),
     (kit.check_number_types, Only64),
     (kit.check_sklearn, SaysSparse),
 ]

@@ -51,6 +51,11 @@ class MissingExtraError(MumeiError, ImportError):
             f"{feature} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'mumei[{extra}]'"
         )
+        self._given = (feature, package, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """Return how to make it again: an error has to come back from a worker process."""
+        return type(self), self._given
 
 
 def suggest(name: str, allowed: Iterable[str], limit: int = 3) -> str:
@@ -66,7 +71,7 @@ def suggest(name: str, allowed: Iterable[str], limit: int = 3) -> str:
         At most this many suggestions.
     """
     by_lower = {a.lower(): a for a in allowed}
-    found = get_close_matches(name.lower(), by_lower, n=limit, cutoff=0.5)
+    found = get_close_matches(str(name).lower(), by_lower, n=limit, cutoff=0.5)
     if not found:
         return ""
     return " Did you mean " + " or ".join(repr(by_lower[f]) for f in found) + "?"

@@ -9,9 +9,11 @@ checks that a registry entry's tags ask for; a test parametrised over `registry.
 
 from mumei.testing.encoders import check_encoder
 from mumei.testing.estimators import check_estimator
-from mumei.testing.makers import check_generator, check_reader, check_sampler
-from mumei.testing.networks import check_network, check_resume
+from mumei.testing.generators import check_generator
+from mumei.testing.readers import check_reader
 from mumei.testing.registered import checks_for, run_registered
+from mumei.testing.samplers import check_sampler
+from mumei.testing.training import check_network, check_resume
 
 __all__ = [
     "check_encoder",

@@ -13,9 +13,9 @@ from mumei.core.errors import MumeiError
 
 
 def describe(obj: Any) -> str:
-    """Return what a sentence calls an object: its class, and its `name` where it has one."""
+    """Return what a sentence calls an object: its class (a function's name), and its `name` where it has one."""
     name = getattr(obj, "name", None)
-    kind = obj.__name__ if isinstance(obj, type) else type(obj).__name__
+    kind = getattr(obj, "__name__", type(obj).__name__)
     return f"{kind} ({name})" if isinstance(name, str) and name else kind
 
 
@@ -41,10 +41,12 @@ def same_bits(a: Any, b: Any) -> bool:
 def _same_array(a: Any, b: Any) -> bool:
     import numpy as np
 
+    if hasattr(a, "detach") != hasattr(b, "detach"):
+        return False
     if hasattr(a, "detach"):
         import torch
 
-        if not hasattr(b, "detach") or a.dtype != b.dtype or a.shape != b.shape:
+        if a.dtype != b.dtype or a.shape != b.shape:
             return False
         a, b = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() for t in (a, b))
     a, b = np.asarray(a), np.asarray(b)

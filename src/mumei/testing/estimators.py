@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mumei.core.errors import MumeiError
 from mumei.testing.common import describe, fail, must_refuse, same_bits, untouched_randomness
 
 OUTPUTS = ("predict", "transform", "predict_proba", "score_samples", "decision_function", "embed")
@@ -49,6 +50,15 @@ def _learned(estimator: Any) -> dict[str, Any]:
     plain = (int, float, str, bool, list, tuple, dict)
     values = {k: v for k, v in vars(estimator).items() if k.endswith("_") and not k.startswith("_")}
     return {k: v for k, v in values.items() if isinstance(v, plain) or hasattr(v, "dtype") or hasattr(v, "state_dict")}
+
+
+def check_meets_protocol(estimator: Any, X: Any) -> None:
+    """It has `fit`, `get_params` and `set_params`, and is not fitted yet."""
+    for name in ("fit", "get_params", "set_params"):
+        if not callable(getattr(estimator, name, None)):
+            fail(check_meets_protocol, estimator, f"lacks {name}; inherit from sklearn.base.BaseEstimator")
+    if _learned(estimator):
+        fail(check_meets_protocol, estimator, f"has {sorted(_learned(estimator))} before fit; give one not fitted")
 
 
 def check_sklearn(estimator: Any, X: Any) -> None:
@@ -96,7 +106,7 @@ def check_one_row(estimator: Any, X: Any) -> None:
             fail(check_one_row, estimator, f"gives a row alone another {name} than among others")
     try:
         _fitted(estimator, X[:1])
-    except ValueError as error:
+    except (MumeiError, ValueError) as error:
         if not str(error):
             fail(check_one_row, estimator, "refuses to be fitted on one row without a message")
     except Exception as error:
@@ -125,7 +135,7 @@ def check_duplicates(estimator: Any, X: Any) -> None:
 
 
 def check_nan_refused(estimator: Any, X: Any) -> None:
-    """NaN and infinity are refused by a `ValueError` that says so, in `fit` and in each output."""
+    """NaN and infinity are refused by a `MumeiError` or `ValueError` that says so, in `fit` and in each output."""
     import numpy as np
 
     made = _fitted(estimator, X)
@@ -136,7 +146,7 @@ def check_nan_refused(estimator: Any, X: Any) -> None:
         calls |= {name: lambda n=name, r=rows: getattr(made, n)(r) for name in _methods(made)}
         for name, call in calls.items():
             what = f"{bad} in {name}"
-            must_refuse(check_nan_refused, estimator, call, what, (ValueError,), ("nan", "inf", "finite"))
+            must_refuse(check_nan_refused, estimator, call, what, (MumeiError, ValueError), ("nan", "inf", "finite"))
 
 
 def check_unfitted(estimator: Any, X: Any) -> None:
@@ -172,17 +182,17 @@ def check_save_load(estimator: Any, X: Any) -> None:
             fail(check_save_load, estimator, f"comes back with another {name}")
 
 
-def check_input_kept(estimator: Any, X: Any) -> None:
+def check_input_not_mutated(estimator: Any, X: Any) -> None:
     """The caller's rows and the constructor's parameters are as they were."""
     rows, made = X.copy(), _fresh(estimator)
     before = made.get_params(deep=False)
     kept = {k: (v.copy() if hasattr(v, "dtype") else v) for k, v in before.items()}
     _outputs(made.fit(rows), rows)
     if not same_bits(rows, X):
-        fail(check_input_kept, estimator, "changes the rows that it is given")
+        fail(check_input_not_mutated, estimator, "changes the rows that it is given")
     for name, value in made.get_params(deep=False).items():
         if not same_bits(value, kept[name]) and value is not before[name]:
-            fail(check_input_kept, estimator, f"changes its parameter {name} in fit")
+            fail(check_input_not_mutated, estimator, f"changes its parameter {name} in fit")
 
 
 def check_memory_map(estimator: Any, X: Any) -> None:
@@ -197,15 +207,20 @@ def check_memory_map(estimator: Any, X: Any) -> None:
             np.lib.format.write_array(handle, X, allow_pickle=False)
         mapped = np.load(path, mmap_mode="r")
         try:
-            outputs = _outputs(_fitted(estimator, mapped), mapped)
+            from_map = _fitted(estimator, mapped)
+            outputs = _outputs(from_map, mapped)
         except Exception as error:
             raise AssertionError(
                 f"check_memory_map: {describe(estimator)} cannot use a read-only memory map: {error}"
             ) from error
-        for name, value in _outputs(_fitted(estimator, X), X).items():
+        made = _fitted(estimator, X)
+        for name, value in _learned(made).items():
+            if not same_bits(value, getattr(from_map, name, None)):
+                fail(check_memory_map, estimator, f"learns another {name} from rows in a memory map")
+        for name, value in _outputs(made, X).items():
             if not same_bits(np.asarray(_dense(value)), np.asarray(_dense(outputs[name]))):
                 fail(check_memory_map, estimator, f"gives other bits from {name} for rows in a memory map")
-        del mapped, outputs
+        del mapped, from_map, outputs  # else the folder cannot be removed where open files are locked
 
 
 def check_number_types(estimator: Any, X: Any) -> None:
@@ -220,7 +235,8 @@ def check_number_types(estimator: Any, X: Any) -> None:
 
 
 CHECKS = (
-    check_input_kept,  # before those that use the same input twice
+    check_meets_protocol,
+    check_input_not_mutated,  # before those that use the same input twice
     check_same_seed_same_bits,
     check_global_random,
     check_one_row,

@@ -2,7 +2,7 @@
 
 An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network) and an encoder's what it takes
 (text, sequence, table). An object is made without arguments, by the class's own `example()` where it has one, or by
-`MAKERS`.
+`MAKERS`. `checks_for(name)` gives what runs the checks, or None and the reason why they cannot be run here.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable
 from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 from mumei.core import registry
 from mumei.core.registry import Entry
 from mumei.testing.encoders import check_encoder
 from mumei.testing.estimators import check_estimator, example_rows
-from mumei.testing.makers import check_generator, check_reader, check_sampler
-from mumei.testing.networks import check_network
+from mumei.testing.generators import check_generator
+from mumei.testing.readers import check_reader
+from mumei.testing.samplers import check_sampler
+from mumei.testing.training import check_network
 
 Make = Callable[[], Any]
+FREE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)  # *args and **options need not be given
 TEXTS = (
     "Statins lower LDL cholesterol.",
     "Insulin is made by the beta cells of the pancreas; it lowers the concentration of glucose in blood.",
@@ -96,33 +100,81 @@ def check_entry(name: str) -> None:
         )
 
 
-def checks_for(entry: Entry) -> dict[str, Callable[[Make], None]]:
+def checks_by_tag(entry: Entry) -> dict[str, Callable[[Make], None]]:
     """Return the checks that an entry's tags ask for, by name; each takes a maker."""
-    import torch
-
-    from mumei.core.seeds import torch_generator
-
-    batch = torch.randn((5, 4), generator=torch_generator(0, "mumei.testing", "batch"))
     known: dict[str, Callable[[Make], None]] = {
         "encoder": lambda make: check_encoder(make, example_items(entry)),
         "estimator": lambda make: check_estimator(make()),
         "generator": check_generator,
         "reader": check_reader,
         "sampler": check_sampler,
-        "network": lambda make: check_network(make, batch),
+        "network": lambda make: check_network(make, example_batch()),
     }
     return {f"check_{tag}": check for tag, check in known.items() if tag in entry.tags}
 
 
-def run_registered(name: str, make: Make | None = None) -> list[str]:
-    """Run every check on a registered name.
+def example_batch() -> Any:
+    """Return a float32 tensor (5, 4) of normal numbers."""
+    import torch
+
+    from mumei.core.seeds import torch_generator
+
+    return torch.randn((5, 4), generator=torch_generator(0, "mumei.testing", "batch"))
+
+
+def checks_for(name: str, make: Make | None = None) -> tuple[Callable[[], list[str]] | None, str]:
+    """Return what runs every check on a registered name, or why it cannot be run here.
 
     Parameters
     ----------
     name : str
         As in the registry.
     make : callable, optional
-        Makes a small object; `maker(name)` by default.
+        Makes a small object, without arguments; `maker(name)` by default.
+
+    Returns
+    -------
+    check : callable or None
+        Runs the checks with built-in example items, raises `AssertionError` at the first that fails, and returns the
+        names of those that ran. None where an optional entry (tag `extra:NAME`) lacks a package or an argument.
+    reason : str
+        Why there is no check, as a sentence; else empty.
+
+    Raises
+    ------
+    UsageError
+        The name is not registered.
+    """
+    entry = registry.get(name)
+    optional = any(tag.startswith("extra:") for tag in entry.tags)
+    reason = missing_extra(entry)
+    if optional and not reason and make is None:
+        reason = missing_argument(name)
+    return (None, reason) if reason else (partial(_run, name, make), "")
+
+
+def _run(name: str, make: Make | None) -> list[str]:
+    check_entry(name)
+    if make is None and (reason := missing_argument(name)):
+        raise AssertionError(f"check_entry: {reason}; give the class a classmethod example() that makes a small one.")
+    checks = checks_by_tag(registry.get(name))
+    for check in checks.values():
+        check(make or maker(name))
+    return ["check_entry", *checks]
+
+
+def missing_argument(name: str) -> str:
+    """Return which constructor argument nothing here can fill in, as a sentence, or an empty string."""
+    try:
+        made_by = maker(name)
+    except (ImportError, AttributeError) as error:
+        return f"{name} cannot be imported: {error}"
+    needed = [p.name for p in signature(made_by).parameters.values() if p.default is p.empty and p.kind not in FREE]
+    return f"{name} needs the argument {', '.join(needed)}" if needed else ""
+
+
+def run_registered(name: str, make: Make | None = None) -> list[str]:
+    """Run every check on a registered name; parameters and errors as in `checks_for`.
 
     Returns
     -------
@@ -134,13 +186,9 @@ def run_registered(name: str, make: Make | None = None) -> list[str]:
     AssertionError
         A check failed.
     unittest.SkipTest
-        A package of the entry's `extra:NAME` tag is not installed; test runners show a skip with this reason.
+        The entry cannot be run here; test runners show a skip with the reason.
     """
-    entry = registry.get(name)
-    if reason := missing_extra(entry):
+    check, reason = checks_for(name, make)
+    if check is None:
         raise unittest.SkipTest(reason)
-    check_entry(name)
-    checks = checks_for(entry)
-    for check in checks.values():
-        check(make or maker(name))
-    return ["check_entry", *checks]
+    return check()

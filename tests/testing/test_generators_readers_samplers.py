@@ -9,8 +9,7 @@ import pytest
 
 from mumei.core.errors import UsageError
 from mumei.core.seeds import child, numpy_generator
-from mumei.testing import check_generator, check_reader, check_sampler
-from mumei.testing import makers as kit
+from mumei.testing import check_generator, check_reader, check_sampler, generators, readers, samplers
 
 PROMPTS = ["what is a statin", "what is insulin"]
 MADE = iter(range(10**9))
@@ -92,17 +91,17 @@ class Draws(Words):
 
 
 GENERATORS = [
-    (kit.check_generator_shape, NamelessWords),
-    (kit.check_generator_shape, OneWord),
-    (kit.check_generator_shape, Bytes),
-    (kit.check_generator_same_seed, Unseeded),
-    (kit.check_generator_same_seed, SeededByBirth),
-    (kit.check_generator_zero_temperature, NeverCold),
-    (kit.check_generator_order, Sorted),
-    (kit.check_generator_order, Eats),
-    (kit.check_generator_bad_input, TakesAnything),
-    (kit.check_generator_bad_input, Crashes),
-    (kit.check_generator_global_random, Draws),
+    (generators.check_meets_protocol, NamelessWords),
+    (generators.check_shape, OneWord),
+    (generators.check_shape, Bytes),
+    (generators.check_same_seed_same_bits, Unseeded),
+    (generators.check_same_seed_same_bits, SeededByBirth),
+    (generators.check_zero_temperature, NeverCold),
+    (generators.check_order, Sorted),
+    (generators.check_order, Eats),
+    (generators.check_refuses_bad_arguments, TakesAnything),
+    (generators.check_refuses_bad_arguments, Crashes),
+    (generators.check_global_random, Draws),
 ]
 
 
@@ -157,13 +156,24 @@ class SharedPlace(Rows):
             yield {"id": self.place}
 
 
+class SharedRows(Rows):
+    """Keeps its rows and gives the very same objects to each caller."""
+
+    def __init__(self):
+        self.kept = list(super().rows())
+
+    def rows(self):
+        yield from self.kept
+
+
 READERS = [
-    (kit.check_reader_members, NamelessRows),
-    (kit.check_reader_members, ListOfRows),
-    (kit.check_reader_members, NoRows),
-    (kit.check_reader_repeats, OncePass),
-    (kit.check_reader_repeats, Reshuffled),
-    (kit.check_reader_passes_apart, SharedPlace),
+    (readers.check_meets_protocol, NamelessRows),
+    (readers.check_meets_protocol, ListOfRows),
+    (readers.check_meets_protocol, NoRows),
+    (readers.check_repeats, OncePass),
+    (readers.check_repeats, Reshuffled),
+    (readers.check_passes_apart, SharedPlace),
+    (readers.check_rows_not_shared, SharedRows),
 ]
 
 
@@ -217,13 +227,13 @@ class DrawsGlobal(Normal):
 
 
 SAMPLERS = [
-    (kit.check_sampler_count, NamelessNormal),
-    (kit.check_sampler_count, TooMany),
-    (kit.check_sampler_same_seed, UnseededNormal),
-    (kit.check_sampler_same_seed, NormalByBirth),
-    (kit.check_sampler_same_seed, OneSeed),
-    (kit.check_sampler_bad_input, TakesNegative),
-    (kit.check_sampler_global_random, DrawsGlobal),
+    (samplers.check_meets_protocol, NamelessNormal),
+    (samplers.check_count, TooMany),
+    (samplers.check_same_seed_same_bits, UnseededNormal),
+    (samplers.check_same_seed_same_bits, NormalByBirth),
+    (samplers.check_same_seed_same_bits, OneSeed),
+    (samplers.check_refuses_bad_arguments, TakesNegative),
+    (samplers.check_global_random, DrawsGlobal),
 ]
 
 
@@ -259,6 +269,6 @@ def test_each_fault_is_caught_by_its_check(run, check, broken):
 
 
 def test_every_check_was_seen_to_fail():
-    assert {c for c, _ in GENERATORS} == set(kit.GENERATOR_CHECKS)
-    assert {c for c, _ in READERS} == set(kit.READER_CHECKS)
-    assert {c for c, _ in SAMPLERS} == set(kit.SAMPLER_CHECKS)
+    assert {c for c, _ in GENERATORS} == set(generators.CHECKS)
+    assert {c for c, _ in READERS} == set(readers.CHECKS)
+    assert {c for c, _ in SAMPLERS} == set(samplers.CHECKS)
