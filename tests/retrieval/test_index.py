@@ -23,7 +23,7 @@ def vectors() -> np.ndarray:
     n=st.integers(1, 60), k=st.integers(1, 70), cuts=st.lists(st.integers(0, 60), max_size=3), ties=st.booleans(),
     block=st.integers(1, 64),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_search_equals_a_stable_sort_of_all_products(tmp_path_factory, n, k, cuts, ties, block):
     """Expected: numpy's stable argsort over the whole product; small whole numbers make every product exact."""
     rng = np.random.default_rng(n * 100 + k)

@@ -162,10 +162,10 @@ class VectorStore:
             best = _top(here, k)
             rows = np.concatenate([rows, best + first], axis=1)
             scores = np.concatenate([scores, np.take_along_axis(here, best, 1)], axis=1)
-            keep = _top(scores, k)
+            # Sorted anew for each block, so that equal scores at the border are won by the lower row number.
+            keep = np.lexsort((rows, -scores), axis=1)[:, :k]
             rows, scores = np.take_along_axis(rows, keep, 1), np.take_along_axis(scores, keep, 1)
-        order = np.lexsort((rows, -scores), axis=1)
-        return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+        return rows, scores
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:
