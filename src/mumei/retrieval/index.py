@@ -157,7 +157,7 @@ class VectorStore:
             raise UsageError(f"k={k} is not allowed; give 1 or more.")
         rows = np.empty((len(queries), 0), dtype=np.int64)
         scores = np.empty((len(queries), 0), dtype=np.float32)
-        for first, block in self.blocks():
+        for first, block in self.blocks(BLOCK):
             here = queries @ block.T  # (m, block)
             best = _top(here, k)
             rows = np.concatenate([rows, best + first], axis=1)
