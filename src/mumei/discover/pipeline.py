@@ -18,12 +18,12 @@ from mumei.core.errors import DataError, UsageError
 from mumei.core.files import TEMPORARY, make_folder, read_json, sha256_file, write_json, write_table
 from mumei.core.progress import SILENT, Progress, format_seconds
 from mumei.core.seeds import numpy_generator
-from mumei.discover.workspace import PART, Workspace, digest
+from mumei.discover.reading import ItemWriter, nothing_kept, problem_lines, table_items
+from mumei.discover.workspace import Workspace, digest
 
 ENCODE_ROWS = 1024  # rows appended to the store at once: what a crash can cost
 STEP_VERSION = {"read": 1, "encode": 1, "index": 1, "organise": 1, "map": 1, "ask": 1, "report": 1}
 PRIMER = "primer"
-PROBLEM_ROWS = 10_000  # problems listed one by one; all are counted
 
 
 @dataclass(frozen=True)
@@ -190,103 +190,21 @@ def _read(run: _Run) -> None:
         folder = run.workspace.path("items")
         shutil.rmtree(folder, ignore_errors=True)
         temporary = make_folder(run.workspace.path(f"{TEMPORARY}items"))
-        writer = _ItemWriter(temporary)
+        writer = ItemWriter(temporary)
         with run.progress.task("read", run.source.total_hint if run.source.kind != "table" else None, "rows") as task:
-            for item in _table_items(run) if run.source.kind == "table" else run.source.rows():
+            for item in table_items(run.source) if run.source.kind == "table" else run.source.rows():
                 writer.add(item)
                 task.advance(1)
         summary = writer.close()
         if not summary["kept"]:
-            raise DataError(_nothing_kept(run.settings.source, summary))
+            raise DataError(nothing_kept(run.settings.source, summary))
         temporary.rename(folder)
         write_table(run.workspace.path("problems.parquet"), writer.problem_table())
         return summary, summary["rows"]
 
     run.step("read", ["source"], [], work)
-    for line in _quality(run.workspace.summary("read")):
+    for line in problem_lines(run.workspace.summary("read")):
         run.progress.say("  " + line)
-
-
-def _table_items(run: _Run) -> Iterator[Any]:
-    """Yield the problems that a pass over the table finds, then an item per row kept."""
-    from mumei.discover.sources import Item
-
-    for _ in run.source.blocks():
-        pass
-    yield from run.source.problems
-    for row, name in enumerate(run.source.ids()):
-        yield Item(id=name, title="", text="", row=row, where="")
-
-
-def _nothing_kept(source: str, summary: dict) -> str:
-    reasons = ", ".join(f"{count} {kind}" for kind, count in summary["problems"].items()) or "it is empty"
-    return f"{source} has no usable row ({summary['rows']} read: {reasons}); check the file and the column options."
-
-
-def _quality(summary: dict) -> list[str]:
-    return [f"{kind}: {count:,} rows" for kind, count in summary.get("problems", {}).items()]
-
-
-class _ItemWriter:
-    """Collects items into Parquet parts of `PART` rows and counts problems."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.kept = self.dropped = self.parts = 0
-        self.characters = 0
-        self.problems: dict[str, int] = {}
-        self.listed: list[Any] = []
-        self._rows: list[Any] = []
-
-    def add(self, item: Any) -> None:
-        if hasattr(item, "kind"):
-            self.problems[item.kind] = self.problems.get(item.kind, 0) + 1
-            self.dropped += item.dropped
-            if len(self.listed) < PROBLEM_ROWS:
-                self.listed.append(item)
-            return
-        self.kept += 1
-        self.characters += len(item.text)
-        self._rows.append(item)
-        if len(self._rows) == PART:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        columns = {name: [getattr(i, name) for i in self._rows] for name in ("id", "title", "text")}
-        table = pa.table({**{k: pa.array(v, pa.string()) for k, v in columns.items()}})
-        table = table.append_column("row", pa.array([i.row for i in self._rows], pa.int64()))
-        write_table(self.folder / f"part-{self.parts:06d}.parquet", table)
-        self.parts += 1
-        self._rows = []
-
-    def close(self) -> dict[str, Any]:
-        if self._rows:
-            self._flush()
-        rows = self.kept + self.dropped
-        return {
-            "rows": rows,
-            "kept": self.kept,
-            "dropped": self.dropped,
-            "mean_characters": round(self.characters / max(self.kept, 1), 1),
-            "problems": dict(sorted(self.problems.items())),
-            "said": f"{self.kept:,} of {rows:,} rows kept",
-        }
-
-    def problem_table(self) -> Any:
-        import pyarrow as pa
-
-        fields = {
-            "row": pa.int64(),
-            "id": pa.string(),
-            "kind": pa.string(),
-            "detail": pa.string(),
-            "dropped": pa.bool_(),
-        }
-        return pa.table(
-            {name: pa.array([getattr(p, name) for p in self.listed], kind) for name, kind in fields.items()}
-        )
 
 
 # --- encode and index ---------------------------------------------------------------------------------------------------
