@@ -12,7 +12,7 @@ DAMPING = 60  # the paper's constant
 
 
 def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[int]], k: int, damping: int = DAMPING
+    rankings: Sequence[Sequence[int]], k: int, damping: int = DAMPING, weights: Sequence[float] | None = None
 ) -> list[tuple[int, float]]:
     """Join rankings of row numbers.
 
@@ -22,6 +22,8 @@ def reciprocal_rank_fusion(
         Row numbers, best first; a row may be missing from some.
     k : int
         How many to return.
+    weights : sequence of float, optional
+        What each ranking counts; equal by default, as in the paper.
 
     Returns
     -------
@@ -29,9 +31,10 @@ def reciprocal_rank_fusion(
         Best first; equal scores by row number. A score of 1 means first everywhere.
     """
     scores: dict[int, float] = {}
-    for ranking in rankings:
+    weights = [1.0] * len(rankings) if weights is None else weights
+    for ranking, weight in zip(rankings, weights, strict=True):
         for rank, row in enumerate(ranking, start=1):
-            scores[row] = scores.get(row, 0.0) + 1.0 / (damping + rank)
-    best = len(rankings) / (damping + 1)
+            scores[row] = scores.get(row, 0.0) + weight / (damping + rank)
+    best = sum(weights) / (damping + 1)
     ordered = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
     return [(row, score / best) for row, score in ordered[:k]]
