@@ -145,13 +145,28 @@ class LexicalIndex:
         self._shards = [*self._shards[: len(kept)], Postings.open(self.folder / name)]
         self._rows = sum(shard["rows"] for shard in shards)
 
-    def sweep(self) -> None:
+    @staticmethod
+    def rows_in(folder: Path) -> int:
+        """Return how many rows the index in a folder has, without opening it; 0 where there is none."""
+        if not (folder / MANIFEST).exists():
+            return 0
+        try:
+            return sum(shard["rows"] for shard in read_json(folder / MANIFEST)["shards"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{folder / MANIFEST} cannot be read ({error}); make it anew.") from error
+
+    @staticmethod
+    def sweep(folder: Path) -> None:
         """Remove shards that were replaced, and what a killed writer left; for the writer, when nobody reads."""
-        sweep_files(self.folder)
-        named = {shard["folder"] for shard in self._manifest["shards"]}
-        for path in self.folder.glob("shard-*"):
-            if path.name not in named:
-                shutil.rmtree(path, ignore_errors=True)
+        sweep_files(folder)
+        if (folder / MANIFEST).exists():
+            try:
+                named = {shard["folder"] for shard in read_json(folder / MANIFEST)["shards"]}
+            except (OSError, ValueError, KeyError, TypeError):  # damaged: whoever opens it says so
+                return
+            for path in folder.glob("shard-*"):
+                if path.name not in named:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def verify(self) -> list[str]:
         """Return what is wrong with the shards' files, one line each; nothing if all is well."""
