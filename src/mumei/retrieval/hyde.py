@@ -34,6 +34,11 @@ STOP = ("\n\n\n",)  # where the paper's generations end
 WEIGHT = 0.25
 
 
+def _check_weight(weight: float | str) -> None:
+    if isinstance(weight, str) or not 0 <= weight <= 1:
+        raise UsageError(f"query_weight={weight!r} is not allowed; give a number from 0 to 1, or 'paper'.")
+
+
 @dataclass(frozen=True)
 class Hyde:
     """How hypothetical documents are made and used.
@@ -116,8 +121,3 @@ def hyde_vector(query: np.ndarray, documents: np.ndarray, weight: float | None =
         weight = 1 / (len(documents) + 1)
     _check_weight(weight)
     return (weight * query + (1 - weight) * documents.mean(axis=0)).astype(np.float32)
-
-
-def _check_weight(weight: float | str) -> None:
-    if isinstance(weight, str) or not 0 <= weight <= 1:
-        raise UsageError(f"query_weight={weight!r} is not allowed; give a number from 0 to 1, or 'paper'.")

@@ -117,7 +117,9 @@ PAPER = (
         "questions to the scientific literature (TREC-COVID)",
         "Write a passage of a scientific paper that answers the question.",
     ),
-    _paper("fiqa", "questions about finance (FiQA)", "Write a passage of a financial article that answers the question."),
+    _paper(
+        "fiqa", "questions about finance (FiQA)", "Write a passage of a financial article that answers the question."
+    ),
     _paper("dbpedia-entity", "find an entity (DBPedia)", "Write a passage that answers the question."),
     _paper("trec-news", "background of a news topic (TREC-NEWS)", "Write a news passage about the topic.", "Topic"),
     _paper(

@@ -81,15 +81,13 @@ def _linked(vectors: np.ndarray, threshold: float) -> list[tuple[int, ...]]:
 def _names(groups: list[tuple[int, ...]], texts: Sequence[str], query: str) -> list[str]:
     """Name each group by words that most of its texts have and few others have; ties by the word's place in the alphabet."""
     shared = set(tokens(query, stem=False))
-    words = [set(tokens(text, stem=False)) - shared for text in texts]
-    names = []
-    for group in groups:
-        inside = Counter(word for i in group for word in words[i] if len(word) > 2)
-        outside = Counter(word for i in range(len(texts)) if i not in group for word in words[i])
-        others = max(len(texts) - len(group), 1)
+    words = [{w for w in tokens(text, stem=False) if len(w) > 2} - shared for text in texts]
+    return [_name(group, words) for group in groups]
 
-        def telling(word: str, inside=inside, outside=outside, size=len(group), others=others) -> tuple[float, int, str]:
-            return (outside[word] / others - inside[word] / size, -len(word), word)
 
-        names.append(", ".join(sorted(inside, key=telling)[:NAME_WORDS]))
-    return names
+def _name(group: tuple[int, ...], words: Sequence[set[str]]) -> str:
+    inside = Counter(word for i in group for word in words[i])
+    outside = Counter(word for i in range(len(words)) if i not in group for word in words[i])
+    others = max(len(words) - len(group), 1)
+    telling = sorted(inside, key=lambda word: (outside[word] / others - inside[word] / len(group), -len(word), word))
+    return ", ".join(telling[:NAME_WORDS])
