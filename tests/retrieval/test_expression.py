@@ -12,7 +12,14 @@ from mumei.core.errors import UsageError
 from mumei.retrieval.expression import MAX_DEPTH, parse
 
 ROW = {
-    **{"year": 2012, "journal": "The Lancet", "keywords": ["Heart", "stroke"], "phase": "3", "doi": None, "retracted": False},
+    **{
+        "year": 2012,
+        "journal": "The Lancet",
+        "keywords": ["Heart", "stroke"],
+        "phase": "3",
+        "doi": None,
+        "retracted": False,
+    },
     **{"source": {"name": "PubMed", "id": 7}, "pub-date": "2012-03-04", "score": 0.5, "open": True},
 }
 
