@@ -32,9 +32,10 @@ print(code, *sorted(set(sys.modules) & set({heavy!r})))
 
 def commands() -> list[list[str]]:
     """Return every argument list under the budget; the empty one stands for `import mumei`."""
-    from mumei.cli.app import COMMANDS
+    from mumei.cli.app import COMMANDS, members
 
-    return [[], ["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)]
+    inner = [[name, member, "--help"] for name in COMMANDS for member in members(name)]
+    return [[], ["--version"], ["--help"], *([name, "--help"] for name in COMMANDS), *inner]
 
 
 def heavy_modules(arguments: Sequence[str]) -> tuple[int, list[str]]:

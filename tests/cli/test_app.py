@@ -182,7 +182,11 @@ def test_a_commands_own_exit_code_is_returned(monkeypatch, capsys):
         (["--json", "--help"], ["--help"]),
         (["--json", "--quiet", "doctor", "x"], ["doctor", "--json", "--quiet", "x"]),
         (["doctor", "--json"], ["doctor", "--json"]),
-        (["search", "ws", "--", "--json"], ["search", "ws", "--", "--json"]),
+        (["discover", "--", "--json"], ["discover", "--", "--json"]),
+        (["search", "ws", "--", "--json"], ["search", "query", "ws", "--", "--json"]),
+        (["--json", "search", "--quiet", "prompts"], ["search", "prompts", "--json", "--quiet"]),
+        (["search", "--help"], ["search", "--help"]),
+        (["search"], ["search"]),
     ],
 )
 def test_hoist(given, expected):

@@ -25,7 +25,9 @@ class WordEncoder:
         out = np.zeros((len(items), self.dim), dtype=np.float32)
         for i, text in enumerate(items):
             for word in str(text).lower().replace(".", " ").split():
-                out[i, vocabulary.index(word) if word in vocabulary else self.dim - 1] += 1
+                out[i, vocabulary.index(word) if word in vocabulary else self.dim - 1] += (
+                    1 if word in vocabulary else 0.2
+                )
             out[i] /= max(np.linalg.norm(out[i]), 1e-9)
             if progress is not None:
                 progress(1)

@@ -43,7 +43,7 @@ def test_killed_discover_ends_byte_equal(tmp_path, kills):
     assert start(whole).wait(600) == 0
     seconds = time.perf_counter() - begin
     expected = contents(whole)
-    assert len(expected) > 20
+    assert len(expected) > 15  # parts, vectors, words, tables, report: something to compare
     rng, landed = random.Random(kills), 0
     while True:
         process = start(cut)

@@ -422,3 +422,22 @@ def test_no_text_column_lists_the_columns(tmp_path):
 def test_unnamed_ids_must_hardly_repeat(tmp_path):
     rows = [{"patient_id": "p", "text": f"note {n}"} for n in range(10)]
     assert columns_line(tmp_path / "a.jsonl", rows).startswith("columns: id=(row number)")
+
+
+def test_metadata_carries_the_other_columns_and_lets_repeats_pass(tmp_path):
+    path = tmp_path / "notes.jsonl"
+    first = {
+        "_id": "a",
+        "text": "Statins lower cholesterol.",
+        "year": 2019,
+        "metadata": {"journal": "Lancet"},
+        "x": {"y": 1},
+    }
+    second = {"_id": "a", "text": "Statins lower cholesterol.", "tags": ["heart", "drug"], "note": ""}
+    path.write_text("\n".join(json.dumps(row) for row in (first, second)))
+    items = [item for item in open_source(path).rows(metadata=True) if hasattr(item, "text")]
+    assert [(item.id, item.metadata) for item in items] == [
+        ("a", {"year": 2019, "journal": "Lancet"}),
+        ("a", {"tags": ["heart", "drug"]}),
+    ]
+    assert [item.metadata for item in open_source(path).rows() if hasattr(item, "text")] == [{}]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -26,12 +27,24 @@ from mumei import __version__
 from mumei.cli.output import clean, write_json, write_line
 from mumei.core.errors import MumeiError, unknown
 
-COMMANDS = {
+# A command is an import string, or a group of commands; the first of a group is run where none of its names is given.
+COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
     "discover": (
         "mumei.cli.discover:discover",
         "Turn a file of unlabelled notes into a searchable, clustered workspace.",
     ),
-    "search": ("mumei.cli.search:search", "Ask a workspace a question."),
+    "search": (
+        {
+            "query": ("mumei.cli.search:query", "Ask a workspace or a collection a question; 'query' may be left out."),
+            "index": ("mumei.cli.search_index:index", "Make a collection from a source, or add to one."),
+            "delete": ("mumei.cli.search_index:delete", "Delete documents from a collection by their ids."),
+            "info": ("mumei.cli.search_index:info", "Say what a collection holds, and check it for damage."),
+            "eval": ("mumei.cli.search_eval:evaluate", "Measure rankings against judgements, or without any."),
+            "compare": ("mumei.cli.search_eval:compare", "Compare two runs query by query."),
+            "prompts": ("mumei.cli.search_prompts:prompts", "Show the prompts for hypothetical documents."),
+        },
+        "Find: ask a question, make and keep collections, measure rankings.",
+    ),
     "doctor": ("mumei.cli.doctor:doctor", "Show what this machine and this installation can do."),
 }
 SHARED_FLAGS = ("--json", "--quiet")
@@ -52,37 +65,64 @@ class Failure:
 
 def build() -> App:
     """Return the application with its commands, none of them imported."""
-    app = App(
-        name="mumei",
-        help="Discovery without labels for biomedical data: find, organise, map and make, from unlabelled material.",
+    help_text = "Discovery without labels for biomedical data: find, organise, map and make, from unlabelled material."
+    app = _app("mumei", help_text, version=f"mumei {__version__}", version_flags=["--version"])
+    for order, (name, (target, summary)) in enumerate(COMMANDS.items()):
+        if isinstance(target, str):
+            app.command(target, name=name, help=summary, sort_key=order)
+            continue
+        group = _app(name, summary, sort_key=order)
+        for place, (member, (target, about)) in enumerate(target.items()):
+            group.command(target, name=member, help=about, sort_key=place)
+        app.command(group)
+    return app
+
+
+def _app(name: str, help_text: str, **options: Any) -> App:
+    return App(
+        name=name,
+        help=help_text,
         help_epilogue="Every command takes --json (one JSON document on standard output) and --quiet (no progress).",
         help_format="plaintext",
-        version=f"mumei {__version__}",
-        version_flags=["--version"],
         default_parameter=Parameter(negative=()),
         print_error=False,
         exit_on_error=False,
         result_action="return_value",
         suppress_keyboard_interrupt=False,
+        **options,
     )
-    for order, (name, (target, summary)) in enumerate(COMMANDS.items()):
-        app.command(target, name=name, help=summary, sort_key=order)
-    return app
+
+
+def members(name: str) -> tuple[str, ...]:
+    """Return the commands of a group; nothing for a command that is none."""
+    target = COMMANDS.get(name, ("", ""))[0]
+    return () if isinstance(target, str) else tuple(target)
 
 
 def hoist(tokens: Sequence[str]) -> list[str]:
     """Move `--json` and `--quiet` given before the command to just after it, where every command takes them.
 
+    A group's first command is put in where none of its commands is named.
+
     Examples
     --------
-    >>> hoist(["--json", "doctor"])
-    ['doctor', '--json']
+    >>> hoist(["--json", "doctor"]), hoist(["search", "--json", "notes.mumei", "a question"])
+    (['doctor', '--json'], ['search', 'query', '--json', 'notes.mumei', 'a question'])
     """
     leading = list(takewhile(lambda token: token in SHARED_FLAGS, tokens))
     rest = list(tokens[len(leading) :])
     if not rest or rest[0].startswith("-"):
         return rest
-    return [rest[0], *leading, *rest[1:]]
+    name, rest = rest[0], rest[1:]
+    if not members(name):
+        return [name, *leading, *rest]
+    inner = list(takewhile(lambda token: token in SHARED_FLAGS, rest))
+    rest = rest[len(inner) :]
+    if rest and rest[0] in members(name):
+        return [name, rest[0], *leading, *inner, *rest[1:]]
+    if not rest or rest[0] in OWN_FLAGS:
+        return [name, *rest]
+    return [name, members(name)[0], *leading, *inner, *rest]
 
 
 def check_command(tokens: Sequence[str]) -> None:
@@ -150,8 +190,10 @@ def _kind(error: MumeiError) -> str:
 
 
 def _usage_text(error: CycloptsError, argv: Sequence[str]) -> str:
-    command = next((token for token in hoist(argv)[:1] if token in COMMANDS), "")
-    return f"{str(error).strip()} See: {' '.join(filter(None, ('mumei', command, '--help')))}"
+    words = hoist(argv)
+    command = words[:1] if words[:1] and words[0] in COMMANDS else []
+    command += [word for word in words[1:2] if command and word in members(command[0])]
+    return f"{str(error).strip()} See: {' '.join(['mumei', *command, '--help'])}"
 
 
 def _interrupted_text(error: BaseException) -> str:

@@ -62,6 +62,12 @@ def to_json(value: Any, *, ascii_only: bool = False) -> str:
     return _NOT_IN_JSON.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
+def to_json_line(value: Any) -> str:
+    """Return a JSON document on one line, for output that is read as it comes."""
+    text = jsonlib.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    return _NOT_IN_JSON.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def write_line(text: str, stream: TextIO) -> None:
     """Write a line; what the stream's encoding cannot say is escaped instead of raising."""
     encoding = getattr(stream, "encoding", None) or "utf-8"

@@ -17,7 +17,6 @@ from typing import Any
 from mumei.core.errors import DataError, UsageError
 from mumei.core.files import TEMPORARY, make_folder, read_json, sha256_file, write_json, write_table
 from mumei.core.progress import SILENT, Progress, format_seconds
-from mumei.core.seeds import numpy_generator
 from mumei.discover.reading import ItemWriter, nothing_kept, problem_lines, table_items
 from mumei.discover.workspace import Workspace, digest
 
@@ -214,6 +213,7 @@ def _encode(run: _Run) -> None:
     encoder = _encoder(run)
 
     def work(resumed: bool) -> tuple[dict, int | None]:
+        from mumei.retrieval.guard import background
         from mumei.retrieval.index import VectorStore
 
         folder = run.workspace.path("vectors")
@@ -226,7 +226,7 @@ def _encode(run: _Run) -> None:
         with run.progress.task("encode", total - before, "rows") as task:
             for vectors in _vectors(run, encoder, before, task):
                 store.append(vectors)
-        mean, deviation = _background(store, run.settings.seed)
+        mean, deviation = background(store, run.settings.seed)
         summary = {"model": encoder.name, "dim": encoder.dim, "said": f"{total:,} rows with {encoder.name}"}
         return {**summary, "background_mean": mean, "background_deviation": deviation}, total - before
 
@@ -292,21 +292,10 @@ def _texts(table: Any, kind: str) -> list[str]:
     texts = table.column("text").to_pylist()
     if kind == "sequence":
         return texts
+    from mumei.retrieval.documents import join_text
+
     titles = table.column("title").to_pylist()
-    return [f"{a}. {b}" if a and not b.startswith(a) else b for a, b in zip(titles, texts, strict=True)]
-
-
-def _background(store: Any, seed: int) -> tuple[float, float]:
-    """Mean and deviation of the inner product of two random rows: what "unrelated" looks like in this collection."""
-    import numpy as np
-
-    rng = numpy_generator(seed, "background")
-    left, right = rng.integers(0, len(store), (2, 2000))
-    apart = left != right
-    if not apart.any():
-        return 0.0, 1.0
-    products = np.einsum("nd,nd->n", store.rows(left[apart]), store.rows(right[apart]))
-    return round(float(products.mean()), 4), round(float(products.std()), 4)
+    return [join_text(title, text) for title, text in zip(titles, texts, strict=True)]
 
 
 def _index(run: _Run) -> None:
@@ -417,16 +406,14 @@ def _primer_quality(searcher: Any, progress: Progress) -> dict[str, Any]:
     questions = load_questions()
     judged = {q["id"]: q["relevant"] for q in questions}
     ids = [i for _, table in searcher.workspace.items(columns=("id",)) for i in table["id"].to_pylist()]
-    vectors = searcher.encoder.encode([q["text"] for q in questions])
-    dense = {
-        q["id"]: [ids[r] for r in rows]
-        for q, rows in zip(questions, searcher.store.search(vectors, 10)[0], strict=True)
-    }
-    lexical = {q["id"]: [ids[r] for r in searcher.words.search(q["text"], 10)[0]] for q in questions}
+    encoder, store, words = searcher.material.encoder, searcher.material.vectors, searcher.material.words
+    nearest, _ = store.search(encoder.encode([q["text"] for q in questions]), 10)
+    dense = {q["id"]: [ids[r] for r in rows] for q, rows in zip(questions, nearest, strict=True)}
+    lexical = {q["id"]: [ids[r] for r in words.search(q["text"], 10)[0]] for q in questions}
     both = {}
     with progress.task("ask", len(questions), "judged questions") as task:
         for q in questions:
-            both[q["id"]] = [ids[row] for row in searcher.ranked(q["text"], 10)]
+            both[q["id"]] = [ids[row] for row, _ in searcher.ranked(q["text"], 10)]
             task.advance(1)
     runs = {"all": both, "dense": dense, "lexical": lexical}
     return {"questions": len(questions), **{name: round(mean_ndcg(run, judged), 4) for name, run in runs.items()}}

@@ -13,9 +13,9 @@ from typing import Any
 
 from mumei.core.artifact import library_versions
 from mumei.core.files import read_json, write_text
-from mumei.discover.answer import label, shorten
 from mumei.discover.organise import sample_rows
 from mumei.discover.workspace import Workspace
+from mumei.retrieval.passages import label, shorten
 
 POINTS = 20_000  # points drawn; more would make the page heavy without being seen
 SNIPPET = 150  # characters of text shown at a point

@@ -95,10 +95,12 @@ class Checker:
     ----------
     kind : str
         "text" or "sequence"; a title can stand in for a missing text, never for a sequence.
+    distinct : bool
+        Leave out texts that came before and rename ids that came before; else both pass, for whoever keeps rows by their ids.
     """
 
-    def __init__(self, kind: str = "text") -> None:
-        self._kind = kind
+    def __init__(self, kind: str = "text", distinct: bool = True) -> None:
+        self._kind, self._distinct = kind, distinct
         self._names = Names()
         self._digests: set[bytes] = set()
 
@@ -137,7 +139,7 @@ class Checker:
         out.extend(Problem(row, name, n.kind, f"{where}: {n.detail}", n.dropped) for n in findings)
         if any(n.dropped for n in findings):
             return out
-        unique = self._names.unique(name)
+        unique = self._names.unique(name) if self._distinct else name
         if unique != name:
             out.append(
                 Problem(row, name, "duplicate id", f"{where}: this id came before; the row is now {unique!r}", False)
@@ -158,6 +160,8 @@ class Checker:
         if len(text) > MAX_TEXT:
             found.append(Note("too long", f"{len(text):,} characters: cut at {MAX_TEXT:,}", False))
             text = text[:MAX_TEXT]
+        if not self._distinct:
+            return text, found
         # "replace" is for lone surrogates, which clean() has removed: nothing can raise here.
         digest = blake2b(" ".join(text.casefold().split()).encode("utf-8", "replace"), digest_size=16).digest()
         if digest in self._digests:

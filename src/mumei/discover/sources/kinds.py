@@ -21,13 +21,17 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of a source that passed the checks. `row` is its 0-based place, `where` a file with a line number."""
+    """One row of a source that passed the checks. `row` is its 0-based place, `where` a file with a line number.
+
+    `metadata` holds the row's other values where `rows(metadata=True)` asked for them.
+    """
 
     id: str
     title: str
     text: str
     row: int
     where: str
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,11 @@ class Source(Protocol):
         """Return the files whose content the source depends on."""
         ...
 
-    def rows(self) -> Iterator[Item | Problem]:
-        """Stream the rows in order: an item for each row that is kept, a problem for each finding."""
+    def rows(self, metadata: bool = False) -> Iterator[Item | Problem]:
+        """Stream the rows in order: an item for each row that is kept, a problem for each finding.
+
+        With `metadata`, items carry their row's other values, and repeated texts and ids pass.
+        """
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,15 @@ class RecordSource:
         """Return the files whose content the source depends on."""
         return [file for reader in self._readers for file in reader.files()]
 
-    def rows(self) -> Iterator[Item | Problem]:
-        """Stream the rows in order: an item for each row that is kept, a problem for each finding."""
-        checker, row = Checker(self.kind), 0
+    def rows(self, metadata: bool = False) -> Iterator[Item | Problem]:
+        """Stream the rows in order: an item for each row that is kept, a problem for each finding.
+
+        With `metadata`, rows are documents to be kept by their ids: an item carries the row's other values that are words,
+        numbers, truth values or lists of them, and repeated texts and ids pass.
+        """
+        checker, row = Checker(self.kind, distinct=not metadata), 0
         columns = self._columns
-        used = columns.used()
+        used = None if metadata else columns.used()
         for reader in self._readers:
             paths = reader.files()
             name = paths[0].name if paths else self.name
@@ -67,8 +72,28 @@ class RecordSource:
                     values.get(columns.text) if columns.text is not None else None,
                 )
                 where = record.file or f"{name}:{record.line}"
-                yield from checker.check(row, where, found, record.notes)
+                for result in checker.check(row, where, found, record.notes):
+                    if metadata and isinstance(result, Item):
+                        result = replace(result, metadata=_others(values, columns.used()))
+                    yield result
                 row += 1
+
+
+def _others(values: dict[str, Any], used: Sequence[str]) -> dict[str, Any]:
+    """Return a record's values beside id, title and text; those of a nested "metadata" stand by their own names."""
+    others = {name: value for name, value in values.items() if name not in used and value not in (None, "", [], {})}
+    nested = others.pop("metadata", None)
+    if isinstance(nested, dict):
+        others = {**others, **{str(k): v for k, v in nested.items() if v not in (None, "", [], {})}}
+    elif nested is not None:
+        others["metadata"] = nested
+    return {name: value for name, value in others.items() if _simple(value)}
+
+
+def _simple(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(isinstance(item, (str, int, float, bool)) for item in value)
+    return isinstance(value, (str, int, float, bool))
 
 
 def sample(readers: Sequence[Reader]) -> list[Record]:
