@@ -257,7 +257,7 @@ def test_an_empty_text_is_asked_for_again_with_another_seed():
 
 def test_an_empty_text_for_ever():
     with ScriptedServer(says(None)) as server:
-        _, error = fails(server, GeneratorEmpty, r"gives an empty text for prompt 0 \('p'\), sample 0, 3 times\.")
+        _, error = fails(server, GeneratorEmpty, r"gives an empty text for the prompt 'p', sample 0, 3 times\.")
         assert (server.count, error.reason) == (3, "empty")
     with ScriptedServer(says("", finish="length")) as server:
         fails(server, GeneratorEmpty, "cut at max_tokens=512 before any text: give more")
@@ -266,7 +266,9 @@ def test_an_empty_text_for_ever():
 @pytest.mark.parametrize("refusing", [says(None, refusal="I cannot help."), says("some", finish="content_filter")])
 def test_a_refusal_stops_its_own_prompt_alone(refusing):
     with ScriptedServer(play.by_prompt({"bad": refusing})) as server:
-        _, error = fails(server, GeneratorRefusal, r"refuses prompt 1: (I cannot|a content filter)", ["a", "bad", "c"])
+        _, error = fails(
+            server, GeneratorRefusal, r"refuses the prompt 'bad': (I cannot|a content filter)", ["a", "bad", "c"]
+        )
         assert error.finished == [[text_for("a", 0, 0, 1.0)], [], [text_for("c", 0, 0, 1.0)]]
         assert list(error.failed) == [1]
         assert server.count == 3

@@ -322,7 +322,7 @@ class ChatGenerator:
             else:
                 await self._again(job, place, k, choice)
         if refusal:
-            raise GeneratorRefusal(f"{self.name} refuses prompt {place}: {job.key.scrub(refusal)[:200]}")
+            raise self._refusal(job, place, refusal)
         return missing
 
     async def _again(self, job: _Job, place: int, k: int, choice: Choice) -> None:
@@ -332,15 +332,18 @@ class ChatGenerator:
             await self._sleep(job, self._pause(attempt, draw))
             choice = (await self._ask(job, place, k, 1, attempt))[0]
             if choice.refusal:
-                raise GeneratorRefusal(f"{self.name} refuses prompt {place}: {job.key.scrub(choice.refusal)[:200]}")
+                raise self._refusal(job, place, choice.refusal)
             if choice.text:
                 self._keep(job, place, k, choice.generated)
                 return
         why = f", cut at max_tokens={job.max_tokens} before any text: give more" if choice.finish == "length" else ""
         raise GeneratorEmpty(
-            f"{self.name} gives an empty text for prompt {place} ({job.prompts[place]!r:.60}), sample {k}, "
+            f"{self.name} gives an empty text for the prompt {job.prompts[place][:60]!r}, sample {k}, "
             f"{self.retries + 1} times{why}"
         )
+
+    def _refusal(self, job: _Job, place: int, said: str) -> GeneratorRefusal:
+        return GeneratorRefusal(f"{self.name} refuses the prompt {job.prompts[place][:60]!r}: {said[:200]}")
 
     def _keep(self, job: _Job, place: int, k: int, made: Generated) -> None:
         job.made[place][k] = made

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mumei.retrieval.chat_http import Failure
-from mumei.retrieval.generators import Generated, GeneratorMalformed
+from mumei.retrieval.generators import Generated, GeneratorMalformed, clean
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def _choice(choice: dict[str, Any], style: str) -> Choice | None:
         return Choice(Generated("", finish=finish), refusal.strip())
     if finish == "content_filter":
         return Choice(Generated("", finish=finish), "a content filter removed the text")
-    # A lone surrogate is no text that can be stored or encoded.
-    return Choice(Generated(text.encode("utf-8", "replace").decode().strip(), finish=finish))
+    return Choice(Generated(clean(text).strip(), finish=finish))
 
 
 def _joined(content: Any) -> str | None:

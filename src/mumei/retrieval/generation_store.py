@@ -25,11 +25,24 @@ from typing import Any
 from mumei.core import files
 from mumei.core.errors import ArtifactError, StorageError
 from mumei.core.seeds import child
-from mumei.retrieval.generators import Call, Generated, GeneratorError, OnText, check_request, totals
+from mumei.retrieval.generators import (
+    Call,
+    Generated,
+    GeneratorEmpty,
+    GeneratorError,
+    GeneratorMalformed,
+    GeneratorRefusal,
+    GeneratorTimeout,
+    OnText,
+    check_request,
+    clean,
+    totals,
+)
 
 FILE = "generations.sqlite"
 APPLICATION = 0x6D756D67  # "mumg": whose file this is
 VERSION = 1
+LOCKS = 64  # within one process
 BUSY = 30.0  # seconds to wait for another process
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS generations (
@@ -160,10 +173,11 @@ class GenerationStore:
 
     def put(self, request: Request, sample: int, made: Generated) -> None:
         """Store one text, durably; where the sample is there already, the stored one stays."""
+        text, query = clean(made.text), None if request.query is None else clean(request.query)
+        parameters = json.dumps(dict(request.parameters), sort_keys=True, default=str)
         row = (
-            request.hash, sample, request.model, json.dumps(dict(request.parameters), sort_keys=True, default=str),
-            request.prompt, request.query, made.text, _digest(made.text), made.finish, made.seed, made.tokens,
-            made.milliseconds, time.time(),
+            request.hash, sample, request.model, parameters, clean(request.prompt), query, text, _digest(text),
+            made.finish, made.seed, made.tokens, made.milliseconds, time.time(),
         )  # fmt: skip
         with self._using() as connection:
             connection.execute(INSERT, row)
@@ -293,7 +307,7 @@ def _reason(said: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class CachedGenerator:
@@ -316,6 +330,7 @@ class CachedGenerator:
         self.generator, self.store = generator, store
         self.name: str = generator.name
         self.hits = self.misses = 0
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._takes = set(signature(generator.generate).parameters)
 
     @property
@@ -361,53 +376,76 @@ class CachedGenerator:
         given = [None] * len(prompts) if queries is None else list(queries)
         requests = [Request(self.name, p, asked, q, by_query) for p, q in zip(prompts, given, strict=True)]
         hashes = [r.hash for r in requests]
+        ends = None if deadline is None else time.monotonic() + deadline
         found = self.store.get(hashes, first, n)
-        self.hits += sum(len(found.get(key, {})) for key in hashes)
         try:
-            self._make(requests, hashes, found, first, n, deadline)
+            if any(len(found.get(key, {})) < n for key in hashes):
+                with self._alone(hashes, ends):
+                    self._make(requests, hashes, first, n, ends)
+                found = self.store.get(hashes, first, n)
+            else:
+                self.hits += n * len(hashes)
         except GeneratorError as error:
             found = self.store.get(hashes, first, n)
             finished = [[texts[k] for k in sorted(texts)] for texts in (found.get(key, {}) for key in hashes)]
             raise type(error)(str(error), finished=finished, failed=error.failed) from error
-        found = self.store.get(hashes, first, n)
         if on_text is not None:
             for place, key in enumerate(hashes):
                 for k in range(first, first + n):
                     on_text(place, k, Generated(found[key][k], finish="stored"))
         return [[found[key][k] for k in range(first, first + n)] for key in hashes]
 
-    def _make(
-        self,
-        requests: list[Request],
-        hashes: list[str],
-        found: Mapping[str, Mapping[int, str]],
-        first: int,
-        n: int,
-        deadline: float | None,
-    ) -> None:
+    @contextlib.contextmanager
+    def _alone(self, hashes: list[str], ends: float | None) -> Iterator[None]:
+        """Hold the locks of some requests: two threads that ask the same thing at once pay once."""
+        held: list[threading.Lock] = []
+        try:
+            for i in sorted(
+                {int(key[:8], 16) % len(self._locks) for key in hashes}
+            ):  # sorted: nobody waits in a circle
+                if not self._locks[i].acquire(timeout=-1 if ends is None else max(ends - time.monotonic(), 0.0)):
+                    raise GeneratorTimeout(f"{self.name}: another thread asks the same, and the deadline has passed.")
+                held.append(self._locks[i])
+            yield
+        finally:
+            for lock in held:
+                lock.release()
+
+    def _make(self, requests: list[Request], hashes: list[str], first: int, n: int, ends: float | None) -> None:
         """Ask for what is missing: one call for all prompts that lack the same samples, the same prompt once."""
+        found = self.store.get(hashes, first, n)
+        self.hits += sum(len(found.get(key, {})) for key in hashes)
         groups: dict[tuple[int, int], dict[str, Request]] = {}
         for request, key in zip(requests, hashes, strict=True):
             missing = [k for k in range(first, first + n) if k not in found.get(key, {})]
             for start, count in _stretches(missing):
                 groups.setdefault((start, count), {})[key] = request
-        ends = None if deadline is None else time.monotonic() + deadline
+        errors: list[GeneratorError] = []
+        failed: dict[str, GeneratorError] = {}
         for (start, count), wanted in sorted(groups.items()):
-            self._call(
-                list(wanted.values()), start, count, None if ends is None else max(ends - time.monotonic(), 0.001)
-            )
+            try:
+                self._call(list(wanted.values()), start, count, ends)
+            except GeneratorError as error:
+                errors.append(error)
+                failed.update({list(wanted)[place]: why for place, why in error.failed.items()})
+                if not isinstance(error, (GeneratorRefusal, GeneratorEmpty)):
+                    break  # the server's fault: the other prompts would fare no better
+        if errors:
+            errors[-1].failed = {place: failed[key] for place, key in enumerate(hashes) if key in failed}
+            raise errors[-1]
 
-    def _call(self, requests: list[Request], first: int, count: int, deadline: float | None) -> None:
+    def _call(self, requests: list[Request], first: int, count: int, ends: float | None) -> None:
         def keep(place: int, sample: int, made: Generated) -> None:
             self.store.put(requests[place], sample, made)
+            self.misses += 1
 
         asked = requests[0].parameters
         options: dict[str, Any] = {k: asked[k] for k in ("temperature", "max_tokens", "seed")}
         queries = [r.query for r in requests]
         if "queries" in self._takes and None not in queries:
             options["queries"] = queries
-        if "deadline" in self._takes and deadline is not None:
-            options["deadline"] = deadline
+        if "deadline" in self._takes and ends is not None:
+            options["deadline"] = max(ends - time.monotonic(), 0.001)
         if "first" in self._takes:
             options["first"] = first
         elif first > 0 and asked["temperature"] > 0:
@@ -418,8 +456,9 @@ class CachedGenerator:
             options["on_text"] = keep
         began = time.perf_counter()
         made = self.generator.generate([r.prompt for r in requests], n=count, **options)
+        if len(made) != len(requests) or any(len(texts) != count for texts in made):
+            raise GeneratorMalformed(f"{self.name} did not return {len(requests)} lists of {count} texts.")
         share = 1000 * (time.perf_counter() - began) / (count * len(requests))
-        self.misses += count * len(requests)
         if "on_text" not in self._takes:
             for place, texts in enumerate(made):
                 for i, text in enumerate(texts):

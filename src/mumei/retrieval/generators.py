@@ -196,12 +196,17 @@ def _check_texts(what: str, items: Sequence[str]) -> list[str]:
             raise DataError(
                 f"{what} {i} is {type(text).__name__} ({text!r:.40}), not text; drop it or turn it into a str."
             )
-    return texts
+    return [clean(text) for text in texts]
+
+
+def clean(text: str) -> str:
+    """Return a text that can be stored, sent and encoded: a lone surrogate, which is no character, becomes "?"."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def plain(text: str) -> str:
     """Return a query in the form in which it is looked up: blanks folded, case as it is."""
-    return " ".join(text.split())
+    return " ".join(clean(text).split())
 
 
 class Lookup:
@@ -327,7 +332,7 @@ def _own(what: str, given: Any) -> list[str]:
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"own text, {what}: {text!r:.60} is empty or not text.")
-    return list(texts)
+    return [clean(text) for text in texts]
 
 
 class Replay(Lookup):
@@ -403,7 +408,7 @@ class Replay(Lookup):
             return
         self._queries.update(dict.fromkeys(plain(row[k]) for k in ("query",) if isinstance(row.get(k), str)))
         for key in keys:
-            self._texts.setdefault(key, []).append(row["text"])
+            self._texts.setdefault(key, []).append(clean(row["text"]))
 
     def __len__(self) -> int:
         """Return how many different queries have a text."""
