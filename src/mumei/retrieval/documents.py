@@ -324,15 +324,15 @@ class DocumentStore:
         store._cache, store._ids = self._cache, ids
         return store
 
-    def settled(self, least: int = RUN) -> DocumentStore:
-        """Return the store with its index of ids on the disk, but for fewer than `least` rows at the end."""
+    def settled(self, least: int | None = None) -> DocumentStore:
+        """Return the store with its index of ids on the disk, but for fewer than `least` (`RUN`) rows at the end."""
         state = dict(self.state)
 
         def name() -> str:
             state["serial"] += 1
             return f"ids-{state['serial']:08d}.npy"
 
-        ids = self.ids.written(name, least)
+        ids = self.ids.written(name, RUN if least is None else least)
         state["runs"] = ids.runs
         return self._with(state, ids)
 
