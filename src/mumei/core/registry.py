@@ -45,6 +45,16 @@ _ENTRIES: dict[str, Entry] = {
         "hashed k-mer profile of a sequence: stands in until a protein language model is chosen",
         tags=("encoder", "sequence", "offline"),
     ),
+    "generator/own-text": Entry(
+        "mumei.retrieval.generators:OwnText",
+        "the caller's own hypothetical texts, for every query or by query",
+        tags=("generator", "text", "offline"),
+    ),
+    "generator/transformers": Entry(
+        "mumei.retrieval.local:TransformersGenerator",
+        "a language model of a folder or of the hub, decoder or encoder-decoder",
+        tags=("generator", "text", "extra:text"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }

@@ -10,6 +10,7 @@ a deadline holds to the moment and the call works within notebooks, which have a
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 import re
@@ -151,6 +152,10 @@ class ChatGenerator:
         given = [name for name in RESERVED if extra and name in extra]
         if given:
             raise UsageError(f"extra may not hold {', '.join(given)}: generate() sets it (and nothing is streamed).")
+        try:
+            json.dumps(dict(extra or {}), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"extra={extra!r:.200} cannot be sent as JSON ({error}).") from None
         self.model, self.style, self.system, self.key_env = model, style, system, key_env
         self.extra = {k: v for k, v in (extra or {}).items() if v is not None}
         self.timeout, self.retries, self.max_concurrent = float(timeout), int(retries), int(max_concurrent)
@@ -164,6 +169,7 @@ class ChatGenerator:
         self._next = 0.0  # no request before this moment, on the clock of time.monotonic
         self._most: int | None = None  # texts that the server makes a request at most, once known
         self._tokens_field = "max_tokens"
+        self._tls: Any = None  # certificates take 40 ms to read: once a generator
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -260,7 +266,10 @@ class ChatGenerator:
         job.task = asyncio.current_task()
         job.slots = asyncio.Semaphore(self.max_concurrent)
         pool = httpx.Limits(max_connections=self.max_concurrent)
-        async with httpx.AsyncClient(headers=headers, timeout=self.timeout, limits=pool) as job.client:
+        self._tls = self._tls or httpx.create_ssl_context()
+        async with httpx.AsyncClient(
+            headers=headers, timeout=self.timeout, limits=pool, verify=self._tls
+        ) as job.client:
             tasks = [asyncio.create_task(self._fill(job, place)) for place in range(len(job.prompts))]
             left = None if math.isinf(job.left) else max(job.left, 0.0)
             try:
