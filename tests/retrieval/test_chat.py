@@ -418,7 +418,8 @@ def test_the_environment_s_proxy_is_used(monkeypatch):
 @pytest.mark.parametrize(
     "wrong",
     [{"timeout": 0}, {"retries": -1}, {"max_concurrent": 0}, {"requests_per_minute": 0}, {"style": "x"}, {"deadline": -1},
-     {"extra": {"stream": True}}, {"extra": {"n": 2}}, {"extra": {"stop": {1, 2}}}, {"limit": 0}, {"style": "completion", "system": "s"}],
+     {"extra": {"stream": True}}, {"extra": {"n": 2}}, {"extra": {"stop": {1, 2}}},
+     {"limit": 0}, {"style": "completion", "system": "s"}],
 )  # fmt: skip
 def test_arguments_that_are_not_allowed(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong)) if "system" not in wrong else "system message"):
