@@ -72,8 +72,8 @@ def build() -> App:
             app.command(target, name=name, help=summary, sort_key=order)
             continue
         group = _app(name, summary, sort_key=order)
-        for place, (member, (target, about)) in enumerate(target.items()):
-            group.command(target, name=member, help=about, sort_key=place)
+        for place, (member, (import_string, about)) in enumerate(target.items()):
+            group.command(import_string, name=member, help=about, sort_key=place)
         app.command(group)
     return app
 

@@ -96,6 +96,8 @@ def query(
         else:
             progress.say("first search done; writing hypothetical documents")
     assert answer is not None
+    if hasattr(searcher.generator, "totals"):
+        progress.say(searcher.generator.totals())
     _show(output, answer.to_dict(), top, line=stream)
     return 0
 

@@ -152,7 +152,7 @@ def delete(folder: Path, ids: list[str], *, json: bool = False, quiet: bool = Fa
     return 0
 
 
-def info(folder: Path, *, compact: bool = False, rebuild: bool = False, json: bool = False, quiet: bool = False) -> int:
+def info(folder: Path, *, compact: bool = False, mend: bool = False, json: bool = False, quiet: bool = False) -> int:
     """Say what a collection holds, and check every file of it.
 
     Parameters
@@ -161,8 +161,8 @@ def info(folder: Path, *, compact: bool = False, rebuild: bool = False, json: bo
         Folder of the collection.
     compact
         First remove deleted and replaced documents from the disk.
-    rebuild
-        First make vectors and words anew from the documents: mends damage of either.
+    mend
+        First make what is damaged of ids, words and vectors anew from the documents.
     json
         Print the result as one JSON document.
     quiet
@@ -173,9 +173,9 @@ def info(folder: Path, *, compact: bool = False, rebuild: bool = False, json: bo
 
     collection = Collection.open(folder)
     progress = output.progress()
-    if rebuild:
+    if mend:
         collection.rebuild(progress=progress)
-    if compact:
+    if compact or mend:
         progress.say(f"{collection.compact(progress=progress):,} rows removed from the disk")
     damage = [str(item) for item in collection.verify()]
     mean, deviation = collection.background
@@ -195,6 +195,8 @@ def info(folder: Path, *, compact: bool = False, rebuild: bool = False, json: bo
     lines.append(f"  unrelated documents have cosine {mean:.2f} on average, deviation {deviation:.2f}")
     lines += [f"  note: {note}" for note in data["notes"]]
     lines += [f"  damaged: {line}" for line in damage] or ["  no damage found"]
+    if damage and not mend:
+        lines.append(f"  mend with: mumei search info {folder} --mend")
     output.result(data, "\n".join(lines))
     return 1 if damage else 0
 
@@ -212,8 +214,8 @@ def _with_ray(
     import shutil
 
     from mumei.retrieval.collection import Collection
-    from mumei.retrieval.distributed import embed_shards, iter_segments, plan_shards
     from mumei.retrieval.distributed import documents as planned
+    from mumei.retrieval.distributed import embed_shards, iter_segments, plan_shards
     from mumei.retrieval.documents import prepare
     from mumei.retrieval.precomputed import Precomputed
 

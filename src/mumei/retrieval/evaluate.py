@@ -1,17 +1,28 @@
-"""Retrieval quality against judged passages, in plain Python: nDCG as trec_eval defines it (linear gain, log2 discount).
+"""Retrieval quality against judged documents: the measures of trec_eval, in plain Python.
 
-Source: Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; trec_eval's `ndcg_cut`.
+Source: Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; trec_eval's `ndcg_cut`, `map`,
+`map_cut`, `recall`, `P`, `recip_rank` and `success`.
+Conventions, trec_eval's: gains are linear in the grade, a grade below 1 is not relevant, an unjudged document is not relevant,
+equal scores are ordered by document id, the larger first. A judged query that the run lacks counts 0 (trec_eval's `-c`), unless
+`missing="skip"`; a query whose judgements hold no relevant document counts 0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from mumei.core.errors import UsageError
+from mumei.core.errors import UsageError, unknown
+
+DEFAULT_MEASURES = ("nDCG@10", "AP", "R@100", "MRR@10")
+NAMES = ("nDCG", "AP", "R", "P", "MRR", "success")
+Judged = Mapping[str, int]
 
 
-def ndcg(ranked: Sequence[str], judged: Mapping[str, int], k: int = 10) -> float:
+def ndcg(ranked: Sequence[str], judged: Judged, k: int = 10) -> float:
     """Return nDCG@k of one ranking, in [0, 1].
 
     Parameters
@@ -28,8 +39,7 @@ def ndcg(ranked: Sequence[str], judged: Mapping[str, int], k: int = 10) -> float
     >>> ndcg(["a", "b"], {"a": 2, "b": 1})
     1.0
     """
-    if k < 1:
-        raise UsageError(f"k={k} is not allowed; give 1 or more.")
+    _check_depth(k)
     ideal = _dcg(sorted((g for g in judged.values() if g > 0), reverse=True)[:k])
     return _dcg([max(judged.get(d, 0), 0) for d in ranked[:k]]) / ideal if ideal else 0.0
 
@@ -38,7 +48,173 @@ def _dcg(gains: Sequence[int]) -> float:
     return sum(g / math.log2(i + 2) for i, g in enumerate(gains))
 
 
-def mean_ndcg(run: Mapping[str, Sequence[str]], judgements: Mapping[str, Mapping[str, int]], k: int = 10) -> float:
+def average_precision(ranked: Sequence[str], judged: Judged, k: int | None = None) -> float:
+    """Return the mean over all relevant documents of the precision at the place of each (0 for one not in the first k)."""
+    found, total = 0, 0.0
+    for place, document in enumerate(ranked[:k], start=1):
+        if judged.get(document, 0) > 0:
+            found += 1
+            total += found / place
+    return total / _relevant(judged) if found else 0.0
+
+
+def recall(ranked: Sequence[str], judged: Judged, k: int | None = None) -> float:
+    """Return the share of the relevant documents that are in the first k."""
+    return _found(ranked, judged, k) / max(_relevant(judged), 1)
+
+
+def precision(ranked: Sequence[str], judged: Judged, k: int) -> float:
+    """Return the share of k places that hold a relevant document."""
+    return _found(ranked, judged, k) / k
+
+
+def reciprocal_rank(ranked: Sequence[str], judged: Judged, k: int | None = None) -> float:
+    """Return 1 / the place of the first relevant document, 0 where there is none in the first k."""
+    return next((1 / i for i, d in enumerate(ranked[:k], start=1) if judged.get(d, 0) > 0), 0.0)
+
+
+def success(ranked: Sequence[str], judged: Judged, k: int) -> float:
+    """Return 1 where a relevant document is in the first k, else 0."""
+    return float(_found(ranked, judged, k) > 0)
+
+
+def _found(ranked: Sequence[str], judged: Judged, k: int | None) -> int:
+    return sum(judged.get(document, 0) > 0 for document in ranked[:k])
+
+
+def _relevant(judged: Judged) -> int:
+    return sum(grade > 0 for grade in judged.values())
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure with its depth, made from a name such as "nDCG@10" or "AP"."""
+
+    name: str
+    k: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Measure:
+        """Read a name; an unknown one raises `UsageError` with the closest match."""
+        name, at, depth = text.partition("@")
+        known = {n.lower(): n for n in NAMES} | {"map": "AP", "rr": "MRR", "recall": "R", "precision": "P"}
+        if name.lower() not in known:
+            raise unknown("measure", text, [f"{n}@10" for n in NAMES] + ["AP", "MRR"])
+        name = known[name.lower()]
+        if at and not re.fullmatch(r"[1-9]\d*", depth):
+            raise UsageError(f"measure {text!r}: the depth after @ is a whole number of 1 or more, as in {name}@10.")
+        if not at and name in ("P", "success"):
+            raise UsageError(f"measure {text!r} needs a depth, as in {name}@10.")
+        k = int(depth) if at else 10 if name == "nDCG" else None
+        return cls(f"{name}@{k}" if k is not None else name, k)
+
+    def __call__(self, ranked: Sequence[str], judged: Judged) -> float:
+        """Return the measure of one ranking."""
+        functions: dict[str, Any] = {
+            "nDCG": ndcg,
+            "AP": average_precision,
+            "R": recall,
+            "P": precision,
+            "MRR": reciprocal_rank,
+            "success": success,
+        }
+        return functions[self.name.partition("@")[0]](ranked, judged, self.k)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run scored.
+
+    Parameters
+    ----------
+    per_query : dict of measure to dict of query id to value
+    missing : tuple of str
+        Judged queries that the run lacks.
+    """
+
+    per_query: dict[str, dict[str, float]]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean of each measure over its queries."""
+        return {name: math.fsum(values.values()) / max(len(values), 1) for name, values in self.per_query.items()}
+
+    def to_table(self) -> str:
+        """Return the means as lines of text."""
+        lines = [f"{name:<12} {value:.4f}" for name, value in self.mean.items()]
+        queries = max((len(values) for values in self.per_query.values()), default=0)
+        note = f", {len(self.missing)} of them not in the run, counted 0" if self.missing else ""
+        return "\n".join([*lines, f"over {queries:,} queries{note}"])
+
+
+def evaluate(
+    run: Mapping[str, Any] | Iterable[tuple[str, Any]],
+    judgements: Mapping[str, Judged],
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    *,
+    missing: str = "zero",
+) -> Evaluation:
+    """Measure a run.
+
+    Parameters
+    ----------
+    run : mapping, or iterable of pairs, of query id to ranking
+        A ranking is a sequence of document ids, best first, or a mapping of id to score. Pairs are taken one by one: only
+        their values are kept.
+    judgements : mapping of query id to {document id: grade}
+    measures : sequence of str
+        "nDCG@10", "AP", "R@100", "P@5", "MRR@10", "success@1", ...
+    missing : {"zero", "skip"}
+        What a judged query that the run lacks counts.
+
+    Raises
+    ------
+    UsageError
+        No judgement, no measure, an unknown one, or no query of the run is judged.
+
+    Examples
+    --------
+    >>> evaluate({"q": ["a", "b"]}, {"q": {"b": 1}}, ["MRR@10", "P@1"]).mean
+    {'MRR@10': 0.5, 'P@1': 0.0}
+    """
+    if missing not in ("zero", "skip"):
+        raise unknown("choice of missing", missing, ("zero", "skip"))
+    parsed = [Measure.parse(name) for name in measures]
+    if not judgements or not parsed:
+        raise UsageError("an evaluation needs at least one judged query and one measure.")
+    per_query: dict[str, dict[str, float]] = {measure.name: {} for measure in parsed}
+    seen = set()
+    for query, ranking in _pairs(run):
+        if query in judgements:
+            seen.add(query)
+            ranked = order(ranking)
+            for measure in parsed:
+                per_query[measure.name][query] = measure(ranked, judgements[query])
+    if not seen:
+        raise UsageError(
+            f"no query of the run is judged; judged are {', '.join(list(judgements)[:3])}, ... Check that both use the same ids."
+        )
+    absent = tuple(query for query in judgements if query not in seen)
+    if missing == "zero":
+        for values in per_query.values():
+            values.update(dict.fromkeys(absent, 0.0))
+    return Evaluation(per_query, absent)
+
+
+def _pairs(run: Any) -> Iterator[tuple[str, Any]]:
+    yield from run.items() if isinstance(run, Mapping) else run
+
+
+def order(ranking: Mapping[str, float] | Sequence[str]) -> list[str]:
+    """Return document ids, best first; equal scores by id, the larger first, as trec_eval does."""
+    if not isinstance(ranking, Mapping):
+        return list(ranking)
+    by_id = sorted(ranking, reverse=True)
+    return sorted(by_id, key=lambda document: -ranking[document])
+
+
+def mean_ndcg(run: Mapping[str, Sequence[str]], judgements: Mapping[str, Judged], k: int = 10) -> float:
     """Return the mean nDCG@k over the judged questions; a question without a ranking counts 0.
 
     Parameters
@@ -50,3 +226,8 @@ def mean_ndcg(run: Mapping[str, Sequence[str]], judgements: Mapping[str, Mapping
     if not judgements:
         raise UsageError("no judged questions were given; nDCG needs at least one.")
     return math.fsum(ndcg(run.get(q, ()), judged, k) for q, judged in judgements.items()) / len(judgements)
+
+
+def _check_depth(k: int) -> None:
+    if k < 1:
+        raise UsageError(f"k={k} is not allowed; give 1 or more.")

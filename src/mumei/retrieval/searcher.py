@@ -256,6 +256,10 @@ class Searcher:
                 if isinstance(error, UsageError):
                     raise
                 stage.fell_back = str(error)
+                finished = [text for texts in getattr(error, "finished", []) for text in texts if text]
+                if finished and not self.prompt.summarise:
+                    found.notes.append(f"{len(finished)} of {self.hyde.n} hypothetical documents: {error}")
+                    return finished
                 found.notes.append(f"no hypothetical documents, the answer is that of the question alone: {error}")
                 return []
         if self.prompt.summarise:
@@ -273,8 +277,10 @@ class Searcher:
 
     def _ask(self, question: str, prompt: str, n: int, temperature: float, max_tokens: int) -> list[str]:
         options: dict[str, Any] = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": self.seed}
-        if "queries" in inspect.signature(self.generator.generate).parameters:
-            options["queries"] = [question]
+        # Told its deadline, a generator cancels what it sent; given up on by a thread alone, it would go on at a price.
+        extra = {"queries": [question], "deadline": self.budget.generate}
+        known = inspect.signature(self.generator.generate).parameters
+        options |= {name: value for name, value in extra.items() if name in known}
         return list(self.generator.generate([prompt], **options)[0])
 
     def _use_summary(self, found: Found, summary: str, depth: int) -> None:
