@@ -21,6 +21,7 @@ _UNSPACED = (
 )
 _TOKEN = re.compile(rf"[{_UNSPACED}]+|[^\W{_UNSPACED}]+(?:[-'’.][^\W{_UNSPACED}]+)*")
 _UNSPACED_RUN = re.compile(rf"[{_UNSPACED}]")
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _JOINT = re.compile(r"[-'’.]")
 _PLAIN = re.compile(r"\b\w\w+\b")
 STOP_WORDS = frozenset(
@@ -38,13 +39,14 @@ def tokens(text: str, stem: bool = True) -> list[str]:
     """Split a text for lexical search: lower-case words without stop words; character bigrams in unspaced scripts.
 
     Compounds are kept whole and in parts ("beta-blocker" gives "beta-blocker", "beta", "blocker"). Where a word touches an
-    unspaced script, the two characters at the border are a token too ("8世紀" gives "8", "8世", "世紀"). `stem=False` leaves
-    plurals and compounds as they are written, for showing.
+    unspaced script, the two characters at the border are a token too ("8世紀" gives "8", "8世", "世紀"). A Han character has a
+    meaning of its own and is a token beside its bigrams. `stem=False` leaves plurals and compounds as they are written and
+    single Han characters out, for showing.
 
     Examples
     --------
     >>> tokens("The BRCA1 gene"), tokens("肺炎治療")
-    (['brca1', 'gene'], ['肺炎', '炎治', '治療'])
+    (['brca1', 'gene'], ['肺炎', '炎治', '治療', '肺', '炎', '治', '療'])
     """
     found: list[str] = []
     text = text.lower()
@@ -59,6 +61,8 @@ def tokens(text: str, stem: bool = True) -> list[str]:
             found.append(text[match.start() - 1 : match.start() + 1])
         if _UNSPACED_RUN.match(word):
             found.extend(map("".join, pairwise(word)) if len(word) > 1 else word)
+            if stem and len(word) > 1:
+                found.extend(_HAN.findall(word))
         else:
             _add_word(word, stem, found)
     return found

@@ -241,4 +241,5 @@ def _check(name: str, shard: int) -> None:
 def overlap(query: str, text: str) -> Sequence[str]:
     """Return the query's tokens that a text has too, in the query's order, each once."""
     here = set(tokens(text))
-    return list(dict.fromkeys(word for word in tokens(query) if word in here))
+    # A single Han character is too little to be shown as a reason.
+    return list(dict.fromkeys(word for word in tokens(query) if word in here and (len(word) > 1 or word.isascii())))
