@@ -1,0 +1,137 @@
+"""Keep the published figures true: run what `reproduce/*.yaml` names, compare, and write the table of the documents.
+
+    python reproduce/run.py [FILE ...] [--update] [--table]
+
+An entry has a `claim` and one of: `run` (a command that prints one JSON object) with `expect` ({key: {published, tolerance,
+measured}}, a key like "medline.dense" going down into the object); `measured` by hand, with its `command` and `date`; or
+`cannot`, why it is out of reach here. `needs` names paths below `MUMEI_DATA` without which an entry is skipped.
+Verdicts: ok within the tolerance, near within twice the tolerance, fail beyond. `--update` writes what was measured and today's
+date into the file; `--table` writes docs/reproduce.md from the files alone. Exit code 1 if anything fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+DATA = Path(os.environ.get("MUMEI_DATA", ROOT.parent / "shared" / "data"))
+
+
+def verdict(measured: float, published: float, tolerance: float) -> str:
+    """Return ok, near or fail.
+
+    Examples
+    --------
+    >>> verdict(0.9, 0.903, 0.005), verdict(0.9, 0.909, 0.005), verdict(0.9, 0.95, 0.005)
+    ('ok', 'near', 'fail')
+    """
+    apart = abs(measured - published) - 1e-9
+    return "ok" if apart <= tolerance else "near" if apart <= 2 * tolerance else "fail"
+
+
+def dig(data: Any, key: str) -> float:
+    """Return the number at a dotted key."""
+    for part in key.split("."):
+        if not isinstance(data, dict) or part not in data:
+            raise SystemExit(f"the command printed no {key!r}: {part!r} is not among {list(data)[:20]}")
+        data = data[part]
+    return float(data)
+
+
+def skipped(entry: dict[str, Any]) -> str:
+    """Return why an entry is not run, or an empty string."""
+    if "run" not in entry:
+        return entry.get("cannot") or "recorded by hand"
+    missing = [name for name in entry.get("needs", []) if not (DATA / name).exists()]
+    return f"no {DATA / missing[0]}" if missing else ""
+
+
+def run_entry(entry: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Run an entry's command and return (key, measured, verdict) for each expectation, noted in the entry too."""
+    command = entry["run"].format(data=DATA)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # "python" is this one
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        raise SystemExit(f"{command}\nended with exit code {done.returncode}")
+    printed = json.loads(done.stdout)
+    results = []
+    for key, wanted in entry["expect"].items():
+        measured = dig(printed, key)
+        wanted["measured"] = measured
+        results.append((key, measured, verdict(measured, wanted["published"], wanted["tolerance"])))
+    entry["date"] = datetime.date.today().isoformat()
+    return results
+
+
+def table(files: list[Path]) -> str:
+    """Return the Markdown page of all entries."""
+    lines = [
+        "# Figures",
+        "",
+        "What was measured, from `reproduce/*.yaml`; made by `python reproduce/run.py --table`.",
+        "",
+    ]
+    for path in files:
+        lines += [f"## {path.stem}", "", "| claim | published | measured | verdict | date |", "|---|---|---|---|---|"]
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8")):
+            lines += rows(entry)
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def rows(entry: dict[str, Any]) -> list[str]:
+    """Return an entry's rows of the table."""
+    date = entry.get("date", "")
+    found = []
+    for key, wanted in entry.get("expect", {}).items():
+        measured = wanted.get("measured")
+        state = "not run" if measured is None else verdict(measured, wanted["published"], wanted["tolerance"])
+        found.append(f"| {entry['claim']}: {key} | {wanted['published']} | {measured} | {state} | {date} |")
+    if found:
+        return found
+    if "cannot" in entry:
+        published = json.dumps(entry.get("published", ""), ensure_ascii=False)
+        return [f"| {entry['claim']} | {published} | not here: {entry['cannot']} | - | {date} |"]
+    measured = json.dumps(entry.get("measured", ""), ensure_ascii=False)
+    return [f"| {entry['claim']} | - | {measured} | by hand | {date} |"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args(argv)
+    files = options.files or sorted(HERE.glob("*.yaml"))
+    if options.table:
+        (ROOT / "docs" / "reproduce.md").write_text(table(files), encoding="utf-8")
+        return 0
+    failed = 0
+    for path in files:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for entry in entries:
+            reason = skipped(entry)
+            print(f"{path.stem}: {entry['claim']}" + (f" (skipped: {reason})" if reason else ""))
+            for key, measured, state in [] if reason else run_entry(entry):
+                print(f"  {state:<5} {key}: {measured} (published {entry['expect'][key]['published']})")
+                failed += state == "fail"
+        if options.update:
+            path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
