@@ -121,7 +121,7 @@ def test_errors_say_where(source, place, expected):
     with pytest.raises(UsageError, match=f"wrong at character {place}: ") as caught:
         parse(source)
     assert expected in str(caught.value)
-    message, shown, mark = str(caught.value).split("\n")
+    _, shown, mark = str(caught.value).split("\n")
     assert len(mark) - 1 == min(place, 41) + 1
     assert source[:30] in shown
 
@@ -131,9 +131,8 @@ def test_any_other_text_is_a_usage_error_or_a_test(source):
     try:
         result = parse(source).test(ROW)
     except UsageError as error:
-        assert "expression" in str(error)
-    else:
-        assert result in (True, False)
+        result = bool(str(error)) if "expression" in str(error) else str(error)
+    assert result in (True, False)
 
 
 def test_size_and_depth_are_limited():
@@ -149,7 +148,7 @@ def test_size_and_depth_are_limited():
 def test_fields_are_collected_and_checked():
     found = parse("year > 1 and source.name == 'x' or `a b` == 1")
     assert found.fields == {"year", "source", "a b"}
-    with pytest.raises(UsageError, match="no document has the field 'jornal'. Did you mean 'journal'"):
+    with pytest.raises(UsageError, match=r"no document has the field 'jornal'\. Did you mean 'journal'"):
         parse("jornal == 'x'").check(["journal", "year"])
-    with pytest.raises(UsageError, match="'Lancet'.*A text needs quotes"):
+    with pytest.raises(UsageError, match=r"'Lancet'.*A text needs quotes"):
         parse("journal == Lancet").check(["journal", "year"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mumei.core.errors import ArtifactError, DataError, unknown
 from mumei.core.progress import Progress
 from mumei.retrieval import lexical
-from mumei.retrieval.documents import PART, Document, DocumentStore, Prepared, prepare
+from mumei.retrieval.documents import PART, Document, Prepared, prepare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -257,8 +257,3 @@ def complete_words(collection: Collection, progress: Progress | None) -> None:
         with progress.task("words", behind, "rows") as task:
             index.append(texts, progress=task.advance)
     collection.refresh()
-
-
-def new_store(collection: Collection, generation: int) -> DocumentStore:
-    """Return an empty document store for another generation of the collection."""
-    return DocumentStore(collection.path("documents", generation))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import ArtifactError, UsageError
 from mumei.core.progress import Progress
-from mumei.retrieval.adding import complete_words, encoded, hash_vectors, indexed_rows, new_store, vector_hashes
-from mumei.retrieval.documents import COLUMNS, PART, differs, join_text
+from mumei.retrieval.adding import complete_words, encoded, hash_vectors, indexed_rows, vector_hashes
+from mumei.retrieval.documents import COLUMNS, PART, DocumentStore, differs, join_text
 from mumei.retrieval.lexical import LexicalIndex
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def compact(collection: Collection, progress: Progress) -> int:
         generation, encoder = collection.manifest["generation"] + 1, collection.manifest["encoder"]
         for part in ("documents", "vectors", "words"):  # of an attempt that was cut: nobody has ever read them
             shutil.rmtree(collection.path(part, generation), ignore_errors=True)
-        store = new_store(collection, generation)
+        store = DocumentStore(collection.path("documents", generation))
         vectors = VectorStore(collection.path("vectors", generation), encoder["name"], encoder["dim"])
         anew, dropped = 0, collection.total - len(collection)
         old = _old_vectors(collection, progress)
