@@ -11,10 +11,15 @@ is `torch._int_mm` (oneDNN: the CPU's 8-bit instructions).
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 from mumei.core.files import atomic_open
@@ -159,15 +164,53 @@ class Int8Scan:
     def scan(self, first: int, sidecar: Sidecar, allow: np.ndarray | None) -> None:
         """Offer all rows of a segment that begins at row `first`."""
         import numpy as np
-        import torch
 
         lengths = self.candidates.lengths
-        for i, chunk in enumerate(chunks(sidecar.codes)):
+        for i, products in enumerate(_in_threads(self._multiply, list(chunks(sidecar.codes)))):
             start = first + i * CHUNK
-            products = torch.ops.aten._int_mm(self._codes, torch.from_numpy(chunk).t()).numpy()
             norm, residual = sidecar.norms[i], sidecar.residuals[i]
             with np.errstate(invalid="ignore"):
                 error = self._off * norm + lengths * residual + SLACK * lengths * (norm + residual)
                 error[~(lengths * (norm + residual) < LARGE)] = np.inf
             unit = self._scale * sidecar.scales[i]
-            self.candidates.add(products, start, picked(allow, start, len(chunk)), unit, error)
+            self.candidates.add(products, start, picked(allow, start, products.shape[1]), unit, error)
+
+    def _multiply(self, chunk: np.ndarray) -> np.ndarray:
+        import torch
+
+        return torch.ops.aten._int_mm(self._codes, torch.from_numpy(chunk).t()).numpy()
+
+
+def _in_threads(call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the call's results in order, as many at work as torch may use threads.
+
+    One part to a thread, not one part shared by all: threads that wait for each other after every part stand still for whole
+    time slices when another process wants the cores.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1 or len(parts) == 1:
+        yield from map(call, parts)
+        return
+    pool, ahead = _pool(os.getpid(), threads), threads + 1
+    waiting = deque(pool.submit(call, part) for part in parts[:ahead])
+    for part in [*parts[ahead:], *[None] * len(waiting)]:
+        done = waiting.popleft().result()
+        if part is not None:
+            waiting.append(pool.submit(call, part))
+        yield done
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    import torch
+
+    pool = ThreadPoolExecutor(threads, "mumei-scan", initializer=lambda: torch.set_num_threads(1))
+    # torch hands the last number set to threads that begin later: set ours again once all of these have set theirs.
+    together = Barrier(threads + 1)
+    for _ in range(threads):
+        pool.submit(together.wait)
+    together.wait()
+    torch.set_num_threads(threads)
+    return pool
