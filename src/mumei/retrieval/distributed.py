@@ -237,7 +237,7 @@ def _session(address: str | None, cpus: int | None) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str | None, cpus: int | None) -> None:
     local: dict[str, Any] = {
-        "num_cpus": cpus or len(os.sched_getaffinity(0)),
+        "num_cpus": cpus or _cpus(),
         "object_store_memory": OBJECT_STORE,
         "include_dashboard": False,
     }
@@ -249,6 +249,11 @@ def _connect(ray: Any, address: str | None, cpus: int | None) -> None:
         raise DistributedError(
             f"Ray at {address or 'this machine'} cannot be reached: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def _cpus() -> int:
+    """Return the CPUs that this process may use, or where a platform cannot say, those there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _WithoutRay:

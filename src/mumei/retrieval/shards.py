@@ -28,7 +28,7 @@ from mumei.retrieval.documents import Document, Prepared, prepare
 if TYPE_CHECKING:
     import numpy as np
 
-ROWS_PER_SHARD = 8192  # 12 MB of 384 float32 numbers, one to two minutes of one core with MiniLM
+ROWS_PER_SHARD = 8192  # 12 MB of 384 float32 numbers, some five minutes of one core with MiniLM
 LARGEST_GROUP = 8  # times rows_per_shard: the largest row group of foreign Parquet that is taken as one shard
 FORMAT = 1
 COLUMNS = ("id", "title", "text", "metadata")
