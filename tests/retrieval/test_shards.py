@@ -253,10 +253,7 @@ def test_collecting_goes_on_where_it_was_cut(tmp_path):
     store = VectorStore(tmp_path / "store", "hashing/8", 8)
     store.append(vectors[:4])
     store = collect(tmp_path / "work", tmp_path / "store")
-    assert sorted(p.name for p in (tmp_path / "store").iterdir()) == [
-        "manifest.json",
-        *(f"vectors-00000{i}.npy" for i in range(3)),
-    ]
+    assert len(store) == 12
     before = state(tmp_path / "store")
     collect(tmp_path / "work", tmp_path / "store")
     assert state(tmp_path / "store") == before
