@@ -42,7 +42,8 @@ def test_beirs_three_columns_and_packed_files(tmp_path):
 def test_topics(tmp_path):
     tagged = tmp_path / "topics"
     tagged.write_text(
-        "<top>\n<num> Number: 7\n<title> heart\nattack\n<desc> Description:\nx\n</top>\n<top><num>8<desc> Description:\nonly this</top>"
+        "<top>\n<num> Number: 7\n<title> heart\nattack\n<desc> Description:\nx\n</top>\n"
+        "<top><num>8<desc> Description:\nonly this</top>"
     )
     assert read_topics(tagged) == {"7": "heart attack", "8": "only this"}
     lines = tmp_path / "topics.tsv"

@@ -18,7 +18,7 @@ from typing import Any
 
 from mumei.cli.output import Output, clean
 
-NEEDED = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "tokenizers", "safetensors", "bm25s")
+NEEDED = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow", "tokenizers", "safetensors", "snowballstemmer")
 EXTRAS = {
     "anndata": ("anndata", "AnnData files and objects as input"),
     "fabric": ("lightning_fabric", "training on several devices"),

@@ -21,7 +21,7 @@ from mumei.discover.reading import ItemWriter, nothing_kept, problem_lines, tabl
 from mumei.discover.workspace import Workspace, digest
 
 ENCODE_ROWS = 1024  # rows appended to the store at once: what a crash can cost
-STEP_VERSION = {"read": 1, "encode": 1, "index": 1, "organise": 1, "map": 1, "ask": 1, "report": 1}
+STEP_VERSION = {"read": 1, "encode": 1, "index": 2, "organise": 1, "map": 1, "ask": 2, "report": 2}
 PRIMER = "primer"
 
 

@@ -23,18 +23,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mumei.core.errors import ArtifactError, MumeiError, UsageError
+from mumei.core.errors import ArtifactError, UsageError
 from mumei.core.files import make_folder, read_json, storage_error, sweep, write_json
+from mumei.retrieval.locks import BusyError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 1
 PART = 4096  # rows in one Parquet part: small enough that fetching ten scattered rows stays quick
-
-
-class BusyError(MumeiError, RuntimeError):
-    """Another process is writing to the workspace."""
 
 
 def digest(*parts: Any) -> str:

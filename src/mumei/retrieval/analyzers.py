@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 from mumei.core.errors import unknown
-from mumei.retrieval.snowball import stem as snowball
 
 # Han with its marks, hiragana, katakana, hangul, Thai: no spaces between words (or, in Korean, long agglutinated ones).
 _UNSPACED = (
@@ -94,7 +95,7 @@ def plain(text: str) -> list[str]:
     >>> plain("The patients of beta-blockers")
     ['patient', 'beta', 'blocker']
     """
-    return [snowball(word) for word in _PLAIN.findall(text.lower()) if word not in PLAIN_STOP_WORDS]
+    return [_stemmed(word) for word in _PLAIN.findall(text.lower()) if word not in PLAIN_STOP_WORDS]
 
 
 ANALYZERS: dict[str, Callable[[str], list[str]]] = {"words": tokens, "plain": plain}
@@ -105,3 +106,15 @@ def analyzer(name: str) -> Callable[[str], list[str]]:
     if name not in ANALYZERS:
         raise unknown("analyzer", name, ANALYZERS)
     return ANALYZERS[name]
+
+
+@lru_cache(65_536)
+def _stemmed(word: str) -> str:
+    return _stemmer().stemWord(word)
+
+
+@lru_cache(1)
+def _stemmer() -> Any:
+    from snowballstemmer import stemmer
+
+    return stemmer("english")

@@ -1,17 +1,17 @@
-"""Vectors in LanceDB: a folder, or object storage ("s3://bucket/path"), in the Lance format.
+"""A Lance table as an index: in a folder, or in object storage by its address ("s3://bucket/path").
 
-Searched flat, which is exact. See `served.py` for what is kept and how conditions work. Scores are one minus LanceDB's distance,
-and so rounded to its float32.
+Search is Lance's own exact scan, filtered before it is ranked; if you make one of Lance's vector indexes on the table, answers
+become approximate. The model's name is kept in the table's schema. An append or a deletion is one version of the table: it is
+there whole or not at all.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import ArtifactError, MissingExtraError
-from mumei.retrieval.served import ServedIndex
+from mumei.retrieval.engine import EngineIndex, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,104 +19,109 @@ if TYPE_CHECKING:
 MODEL = b"mumei.model"
 
 
-class LanceIndex(ServedIndex):
-    """An `Index` in a LanceDB table, made if it is not there.
+class LanceIndex(EngineIndex):
+    """Vectors of one model in a Lance table; made if it is not there.
 
     Parameters
     ----------
     uri : str
-        A folder or the address of object storage.
+        A folder or an address of object storage.
     table : str
     model : str
-        What makes the vectors; a table of another one is refused.
+        What makes the vectors; a table of another model is refused.
     dim : int
+    storage_options : dict, optional
+        Handed to Lance: keys and region of object storage.
 
     Raises
     ------
+    ArtifactError
+        The table holds vectors of another model or size, or was not made by mumei.
     MissingExtraError
         lancedb is not installed.
-    ArtifactError
-        The table holds vectors of another model or size, or is not one of mumei's.
     """
 
-    name = "LanceDB"
+    engine = "lance"
+    most = 2**31 - 1
 
-    def __init__(self, uri: str | os.PathLike[str], table: str, model: str, dim: int):
-        super().__init__(model, dim)
-        os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that it is asked to make
+    def __init__(self, uri: str, table: str, model: str, dim: int, *, storage_options: dict[str, str] | None = None):
+        super().__init__(model, dim, f"the table {table!r} at {uri}")
         try:
             import lancedb
         except ImportError as error:
-            raise MissingExtraError("an index in LanceDB", "lancedb", "lance") from error
-        database = lancedb.connect(os.fspath(uri))
-        if table in _tables(database):
-            self._table = database.open_table(table)
-            self._check(f"{uri}, table {table!r},")
-        else:
-            self._table = database.create_table(table, schema=self._schema())
-
-    def _schema(self) -> Any:
+            raise MissingExtraError("the Lance index", "lancedb", "lance") from error
         import pyarrow as pa
 
-        vector = pa.list_(pa.float32(), self.dim)
-        fields = [("row", pa.int64()), ("alive", pa.bool_()), ("vector", vector)]
-        return pa.schema(fields, metadata={MODEL: self.model.encode()})
+        self._schema = pa.schema(
+            [
+                pa.field("row", pa.int64()),
+                pa.field("live", pa.bool_()),
+                pa.field("vector", pa.list_(pa.float32(), dim)),
+            ],
+            metadata={MODEL: model.encode()},
+        )
+        database = lancedb.connect(str(uri), storage_options=storage_options)
+        # `exist_ok` opens a table that is there, but refuses one of another schema in words of its own.
+        try:
+            self._table = database.open_table(table)
+        except (ValueError, FileNotFoundError):
+            self._table = database.create_table(table, schema=self._schema)
+        self._check()
+        self.refresh()
 
-    def _check(self, where: str) -> None:
+    def _check(self) -> None:
         schema = self._table.schema
-        if schema.names != ["row", "alive", "vector"]:
+        if schema.names != self._schema.names or MODEL not in (schema.metadata or {}):
+            raise ArtifactError(f"{self.where} was not made by mumei; choose another table.")
+        model, dim = schema.metadata[MODEL].decode(), schema.field("vector").type.list_size
+        if (model, dim) != (self.model, self.dim):
             raise ArtifactError(
-                f"{where} has the fields {', '.join(schema.names)}: it is not one of mumei's. Choose another name."
+                f"{self.where} holds vectors of {model} ({dim} numbers each), not of {self.model} ({self.dim}); vectors of two "
+                "models cannot be mixed. Use another table or the same model."
             )
-        model = (schema.metadata or {}).get(MODEL)
-        self._check_same(model.decode() if model else None, schema.field("vector").type.list_size, where)
 
-    def _count(self) -> int:
-        return int(self._table.count_rows())
+    def compact(self) -> None:
+        """Join the files of many small appends and drop old versions that nobody reads (Lance's `optimize`)."""
+        self._table.optimize()
 
-    def _dead(self) -> list[int]:
-        return self._table.search().where("alive = false").select(["row"]).to_arrow()["row"].to_pylist()
+    # --- putting and asking -------------------------------------------------------------------------------------------
+
+    def _count(self, dead: bool) -> int:
+        self._table.checkout_latest()
+        return int(self._table.count_rows("not live" if dead else None))
+
+    def _dead(self) -> np.ndarray:
+        found = self._table.search().where("not live").select(["row"]).limit(max(1, self._rows)).to_arrow()
+        return found["row"].to_numpy()
 
     def _put(self, first: int, vectors: np.ndarray) -> None:
+        import numpy as np
         import pyarrow as pa
 
-        rows = pa.array(range(first, first + len(vectors)), pa.int64())
-        values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dim)
-        alive = pa.array([True] * len(vectors))
-        self._table.add(pa.Table.from_arrays([rows, alive, values], schema=self._schema()))
+        columns: list[Any] = [
+            pa.array(np.arange(first, first + len(vectors))),
+            pa.array(np.ones(len(vectors), dtype=bool)),
+            pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.dim),
+        ]
+        self._table.add(pa.Table.from_arrays(columns, schema=self._schema))
 
-    def _mark(self, rows: list[int]) -> None:
-        self._table.update(where=f"row in ({_listed(rows)})", values={"alive": False})
+    def _mark(self, rows: np.ndarray) -> None:
+        self._table.update(where=f"row in ({listed(rows)})", values={"live": False})
 
-    def _drop(self, first: int) -> None:
-        self._table.delete(f"row >= {first}")
-
-    def _get(self, rows: list[int]) -> dict[int, Any]:
-        import numpy as np
-
-        found = self._table.search().where(f"row in ({_listed(rows)})").select(["row", "vector"]).to_arrow()
-        vectors = np.asarray(found["vector"].combine_chunks().flatten(), dtype=np.float32).reshape(-1, self.dim)
-        return dict(zip(found["row"].to_pylist(), vectors, strict=True))
+    def _fetch(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        query = self._table.search().where(f"row in ({listed(rows)})").select(["row", "vector"])
+        found = query.limit(len(rows)).to_arrow().combine_chunks()
+        vectors = found["vector"].combine_chunks().flatten().to_numpy()
+        return found["row"].to_numpy(), vectors.reshape(-1, self.dim)
 
     def _nearest(
-        self, queries: np.ndarray, k: int, only: list[int] | None
-    ) -> Iterator[tuple[Sequence[int], Sequence[float]]]:
-        condition = "alive = true" if only is None else f"alive = true and row in ({_listed(only)})"
+        self, queries: np.ndarray, k: int, named: np.ndarray | None
+    ) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+        wanted = "live" if named is None else f"live and row in ({listed(named)})"
+        found = []
         for query in queries:
-            asked = self._table.search(query).distance_type("dot").where(condition, prefilter=True).limit(k)
-            found = asked.select(["row", "_distance"]).to_arrow()
-            yield found["row"].to_pylist(), [1.0 - distance for distance in found["_distance"].to_pylist()]
-
-
-def _listed(rows: list[int]) -> str:
-    return ", ".join(map(str, rows))
-
-
-def _tables(database: Any) -> list[str]:
-    names: list[str] = []
-    page = database.list_tables()
-    while True:
-        names += list(page.tables)
-        if not page.page_token:
-            return names
-        page = database.list_tables(page_token=page.page_token)
+            asked = self._table.search(query, vector_column_name="vector").distance_type("dot")
+            table = asked.where(wanted, prefilter=True).limit(k).select(["row", "_distance"]).to_arrow()
+            # Lance's distance is 1 - q.x.
+            found.append((table["row"].to_numpy(), 1 - table["_distance"].to_numpy()))
+        return found

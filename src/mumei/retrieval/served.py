@@ -156,11 +156,12 @@ class ServedIndex:
         if len(allowed) > PART and share >= ENOUGH:
             more = min(MOST, len(possible), int(4 * k / share) + 16)
             picked = [
-                [(r, s) for r, s in zip(*hit, strict=True) if possible[r]][:k]
+                [(row, score) for row, score in zip(*hit, strict=True) if possible[row]][:k]
                 for hit in self._nearest(queries, more, None)
             ]
             if all(len(hits) == k for hits in picked):
-                yield from (tuple(zip(*hits, strict=True)) for hits in picked)  # type: ignore[misc]
+                for hits in picked:
+                    yield [row for row, _ in hits], [score for _, score in hits]
                 return
         best: list[list[tuple[float, int]]] = [[] for _ in queries]
         for start in range(0, len(allowed), PART):
