@@ -20,9 +20,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mumei.core.errors import ArtifactError, DataError, StorageError, UsageError
+from mumei.core.errors import ArtifactError, StorageError, UsageError
 from mumei.core.files import make_folder, write_json
 from mumei.retrieval import segments as files
+from mumei.retrieval.checks import allowed_rows, check_queries, check_vectors, row_numbers
 from mumei.retrieval.exact import Candidates, scan
 from mumei.retrieval.int8 import Int8Scan, Sidecar, open_sidecar, worthwhile, write_sidecar
 from mumei.retrieval.locks import BusyError, writing
@@ -261,7 +262,7 @@ class VectorStore:
 
     def rows(self, wanted: Any) -> np.ndarray:
         """Return the vectors (n, dim) of some row numbers, in the order given; deleted ones too."""
-        wanted = _row_numbers(wanted, len(self))
+        wanted = row_numbers(wanted, len(self))
         return _gather(self._view, wanted, self.dim)
 
     # --- changes ------------------------------------------------------------------------------------------------------
@@ -317,17 +318,7 @@ class VectorStore:
         BusyError
             Another writer is at work; nothing was added.
         """
-        import numpy as np
-
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise DataError(f"vectors of shape {vectors.shape} do not fit this store; give (n, {self.dim}).")
-        for i, chunk in enumerate(files.chunks(vectors)):
-            if not np.isfinite(chunk).all():
-                row = i * files.CHUNK + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
-                raise DataError(
-                    f"vector {row} has a value that is NaN or infinite; the store takes finite numbers only."
-                )
+        vectors = check_vectors(vectors, self.dim)
         if not len(vectors):
             return
         with self.writing():
@@ -350,7 +341,7 @@ class VectorStore:
 
     def delete(self, wanted: Any) -> None:
         """Mark rows as deleted: no search returns them any more, from when this returns. Deleting twice is no error."""
-        wanted = _row_numbers(wanted, len(self))
+        wanted = row_numbers(wanted, len(self))
         with self.writing():
             live = self.live
             if not live[wanted].any():
@@ -501,43 +492,6 @@ class VectorStore:
                     write_sidecar(segment.sidecar, whole, segment.entry["crc"] or 0)
         self._sidecars = (view, view.sidecars(self.dim))
         return self._sidecars[1]
-
-
-def check_queries(queries: Any, k: int, dim: int) -> np.ndarray:
-    """Return queries as float32 (m, dim), or raise an error that says what fits."""
-    import numpy as np
-
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    if queries.ndim != 2 or queries.shape[1] != dim:
-        raise DataError(f"queries of shape {queries.shape} do not fit this store; give (m, {dim}).")
-    if not np.isfinite(queries).all():
-        row = int(np.flatnonzero(~np.isfinite(queries).all(axis=1))[0])
-        raise DataError(f"query {row} has a value that is NaN or infinite.")
-    if k < 1:
-        raise UsageError(f"k={k} is not allowed; give 1 or more.")
-    return queries
-
-
-def allowed_rows(dead: np.ndarray | None, allow: Any, rows: int) -> np.ndarray | None:
-    """Return which rows may be found, bool (rows,), or None for all of them."""
-    import numpy as np
-
-    if allow is None:
-        return None if dead is None else ~dead
-    mask = np.asarray(allow)
-    if mask.shape != (rows,) or mask.dtype != bool:
-        raise UsageError(f"allow is {mask.dtype} {mask.shape}; give one bool for each of the {rows} rows.")
-    mask = mask if dead is None else mask & ~dead
-    return None if mask.all() else mask
-
-
-def _row_numbers(wanted: Any, rows: int) -> np.ndarray:
-    import numpy as np
-
-    wanted = np.asarray(wanted, dtype=np.int64).reshape(-1)
-    if wanted.size and (wanted.min() < 0 or wanted.max() >= rows):
-        raise UsageError(f"row numbers from {wanted.min()} to {wanted.max()} were asked of {rows} rows.")
-    return wanted
 
 
 def _gather(view: _View, wanted: np.ndarray, dim: int) -> np.ndarray:

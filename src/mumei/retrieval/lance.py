@@ -120,7 +120,8 @@ class LanceIndex(EngineIndex):
         wanted = "live" if named is None else f"live and row in ({listed(named)})"
         found = []
         for query in queries:
-            asked = self._table.search(query, vector_column_name="vector").distance_type("dot")
+            asked: Any = self._table.search(query, vector_column_name="vector")
+            asked = asked.distance_type("dot")
             table = asked.where(wanted, prefilter=True).limit(k).select(["row", "_distance"]).to_arrow()
             # Lance's distance is 1 - q.x.
             found.append((table["row"].to_numpy(), 1 - table["_distance"].to_numpy()))

@@ -193,7 +193,8 @@ def _connect(uri: str, token: str | None) -> Any:
             raise MissingExtraError("Milvus in a local file", "milvus-lite", "milvus") from error
         if not uri.endswith(".db"):
             raise StorageError(f"a local Milvus is a path that ends in .db, not {uri}; or give http://host:port.")
+    login: dict[str, Any] = {"token": token} if token else {}
     try:
-        return MilvusClient(uri, **({"token": token} if token else {}))
+        return MilvusClient(uri, **login)
     except MilvusException as error:
         raise StorageError(f"cannot reach Milvus at {uri}: {error}") from error
