@@ -259,3 +259,24 @@ def test_an_evaluation_without_judgements_is_refused(collection, judged, capsys)
     code, found = ask(capsys, "eval", collection, "--beir", judged, "--field", "shrt")
     assert code == 2
     assert "Did you mean 'short'" in found["error"]["message"]
+
+
+def test_a_graph_is_built_measured_used_and_refused_when_stale(tmp_path, capsys):
+    pytest.importorskip("faiss")
+    source, folder = tmp_path / "a.jsonl", tmp_path / "a.search"
+    source.write_text("\n".join(json.dumps(note) for note in NOTES))
+    ask(capsys, "index", source, "--out", folder)
+    code, refused = ask(capsys, folder, "muscle pain", "--approximate")
+    assert code == 2
+    assert "--hnsw" in refused["error"]["message"]
+    _, made = ask(capsys, "index", source, "--out", folder, "--hnsw")
+    assert made["hnsw"]["recall"] == 1.0
+    code, answer = ask(capsys, folder, "muscle pain", "--approximate", "--top", "5")
+    _, exact = ask(capsys, folder, "muscle pain", "--top", "5")
+    assert code == 0
+    assert [hit["id"] for hit in answer["hits"]] == [hit["id"] for hit in exact["hits"]]
+    source.write_text(json.dumps({"id": "new", "text": "Aspirin relieves pain."}))
+    ask(capsys, "index", source, "--out", folder)
+    code, stale = ask(capsys, folder, "muscle pain", "--approximate")
+    assert code == 1
+    assert "--hnsw" in stale["error"]["message"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mumei.core.errors import UsageError, suggest
+from mumei.core.errors import ArtifactError, UsageError, suggest
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,16 @@ def generations_folder() -> Path:
     return user_data_path("mumei", appauthor=False) / "generations"
 
 
-def open_searcher(folder: Path, asking: Asking) -> Any:
-    """Return a searcher over a workspace or a collection, its model loaded."""
+def open_searcher(folder: Path, asking: Asking, *, approximate: bool = False) -> Any:
+    """Return a searcher over a workspace or a collection, its model loaded; `approximate` searches the collection's graph."""
     if (folder / "collection.json").exists():
         from mumei.retrieval.collection import Collection
         from mumei.retrieval.searcher import Searcher
 
-        searcher = Searcher(Collection.open(folder), **asking.options())
+        collection = Collection.open(folder)
+        if approximate:
+            _use_graph(collection)
+        searcher = Searcher(collection, **asking.options())
     elif (folder / "manifest.json").exists():
         from mumei.discover.answer import Searcher as WorkspaceSearcher
 
@@ -89,6 +92,25 @@ def open_searcher(folder: Path, asking: Asking) -> Any:
         raise nothing_at(folder)
     searcher.material.encoder.encode(["A" * 20])  # loads the weights now rather than at the first question
     return searcher
+
+
+def _use_graph(collection: Any) -> None:
+    """Put the graph in the place of the vectors; one that is not there or not fresh is refused."""
+    from mumei.retrieval.hnsw import HNSWIndex
+
+    again = f"build it with: mumei search index SOURCE --out {collection.folder} --hnsw"
+    store = collection.open_vectors()
+    if not (store.folder / "hnsw" / "manifest.json").exists():
+        raise UsageError(f"{collection.folder} has no graph; {again}")
+    try:
+        graph = HNSWIndex(store, stale="refuse")
+    except ArtifactError as error:
+        raise ArtifactError(f"{str(error).partition(';')[0]}; {again}") from error
+    if len(graph) != collection.total:
+        raise ArtifactError(
+            f"the graph of {collection.folder} has {len(graph):,} rows of {collection.total:,}; {again}"
+        )
+    collection.vectors = graph
 
 
 def nothing_at(folder: Path) -> UsageError:

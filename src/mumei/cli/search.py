@@ -25,6 +25,7 @@ def query(
     paper: bool = False,
     no_guard: bool = False,
     budget: float = 30.0,
+    approximate: bool = False,
     seed: int = 0,
     stream: bool = False,
     json: bool = False,
@@ -66,6 +67,8 @@ def query(
         Use hypothetical documents even where they do not seem to be about the question.
     budget
         Seconds that generating may take; then the question alone is the answer.
+    approximate
+        Search the graph that mumei search index --hnsw built, not every vector: quicker on millions, and not exact.
     seed
         Seed of the generator.
     stream
@@ -84,7 +87,7 @@ def query(
         generator, mode, prompt, tuple(prompt_file or ()), language, documents, paper, no_guard, budget, seed
     )
     start = perf_counter()
-    searcher = open_searcher(folder, asking)
+    searcher = open_searcher(folder, asking, approximate=approximate)
     progress = output.progress()
     progress.say(f"loaded in {perf_counter() - start:.1f} s")
     answer = None

@@ -107,6 +107,16 @@ def index(
     return 0
 
 
+def _approximate(collection: Any, progress: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mumei.retrieval.hnsw import HNSWIndex
+
+    progress.say(f"hnsw: building a graph over {collection.total:,} rows")
+    graph = HNSWIndex(collection.open_vectors())
+    return {**asdict(graph.measured), "built": graph.built, "said": f"hnsw: {graph.measured}"}
+
+
 def corpus_of(source: Path) -> Path:
     """Return the corpus of a BEIR folder, or the source itself."""
     for name in ("corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.xz"):
@@ -225,6 +235,8 @@ def _with_ray(
     with progress.task("embed", sum(shard.rows for shard in plan.shards), "documents") as task:
         did = embed_shards(shards, engine="ray", address=address, workers=workers, progress=task.advance)
     progress.say(f"embed: {did.done} shards by {did.workers} workers, {did.skipped} done before")
+    for line in [*did.notes, *(f"lost: {what}" for what in did.lost)]:
+        progress.say(f"embed: {line}")
     segments = (
         ([prepare(d, i).joined for i, d in enumerate(part)], vectors) for part, vectors in iter_segments(shards)
     )
