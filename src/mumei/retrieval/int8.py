@@ -15,7 +15,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -182,10 +182,11 @@ class Int8Scan:
 
 
 def _in_threads(call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the call's results in order, as many at work as torch may use threads.
+    """Yield the call's results in order, with as many threads at work as torch may use, this one included.
 
     One part to a thread, not one part shared by all: threads that wait for each other after every part stand still for whole
-    time slices when another process wants the cores.
+    time slices when another process wants the cores. While the next result is in the making elsewhere, this thread takes a
+    part that nobody has begun.
     """
     import torch
 
@@ -193,24 +194,42 @@ def _in_threads(call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.nda
     if threads == 1 or len(parts) == 1:
         yield from map(call, parts)
         return
-    pool, ahead = _pool(os.getpid(), threads), threads + 1
-    waiting = deque(pool.submit(call, part) for part in parts[:ahead])
-    for part in [*parts[ahead:], *[None] * len(waiting)]:
-        done = waiting.popleft().result()
-        if part is not None:
-            waiting.append(pool.submit(call, part))
-        yield done
+    pool, left = _pool(os.getpid(), threads - 1), deque(parts)
+    waiting: deque[tuple[Future[np.ndarray], np.ndarray]] = deque()
+    torch.set_num_threads(1)
+    try:
+        while left or waiting:
+            while left and len(waiting) < 2 * threads:
+                part = left.popleft()
+                waiting.append((pool.submit(call, part), part))
+            _help(call, waiting)
+            yield waiting.popleft()[0].result()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _help(call: Callable[[np.ndarray], np.ndarray], waiting: deque[tuple[Future[np.ndarray], np.ndarray]]) -> None:
+    """Do what nobody has begun until the first result is there."""
+    for place, (future, part) in enumerate(list(waiting)):
+        if waiting[0][0].done():
+            return
+        if future.cancel():
+            done: Future[np.ndarray] = Future()
+            done.set_result(call(part))
+            waiting[place] = (done, part)
 
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return threads that use one core each; one pool a process, since threads do not survive a fork."""
     import torch
 
+    before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "mumei-scan", initializer=lambda: torch.set_num_threads(1))
     # torch hands the last number set to threads that begin later: set ours again once all of these have set theirs.
     together = Barrier(threads + 1)
     for _ in range(threads):
         pool.submit(together.wait)
     together.wait()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
     return pool

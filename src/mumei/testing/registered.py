@@ -47,8 +47,23 @@ def _embedded_sentence_transformer(cls: Any) -> Any:
     return cls(str(embedded_model()), device="cpu")
 
 
+def _cached(cls: Any) -> Any:
+    """Return a cache of a folder that is removed with it."""
+    import tempfile
+    import weakref
+
+    from mumei.retrieval.encoders import MiniLMEncoder
+
+    folder = tempfile.TemporaryDirectory(prefix="mumei-", ignore_cleanup_errors=True)
+    made = cls(MiniLMEncoder(), folder.name)
+    weakref.finalize(made, folder.cleanup)
+    return made
+
+
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "encoder/sentence-transformers": _embedded_sentence_transformer,
+    "encoder/huggingface": _embedded_sentence_transformer,
+    "encoder/cached": _cached,
     "network/mlp": lambda cls: cls((4, 8, 3)),
     "network/autoencoder": lambda cls: cls((4, 8, 2)),
 }
