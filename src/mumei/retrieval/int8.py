@@ -15,7 +15,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Rows from which 8 bits are worth it, with torch imported already and without: importing it takes as long as many scans.
 LOADED, UNLOADED = 16_384, 100_000
+HANDED = 8 * 2**20  # bytes of products that a thread makes at once
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ class Int8Scan:
         """Offer all rows of a segment that begins at row `first`."""
         import numpy as np
 
-        lengths = self.candidates.lengths
-        for i, products in enumerate(_in_threads(self._multiply, list(chunks(sidecar.codes)))):
+        lengths, size = self.candidates.lengths, 4 * CHUNK * len(self._codes)
+        for i, products in enumerate(_in_threads(self._multiply, list(chunks(sidecar.codes)), size)):
             start = first + i * CHUNK
             norm, residual = sidecar.norms[i], sidecar.residuals[i]
             with np.errstate(invalid="ignore"):
@@ -181,12 +182,13 @@ class Int8Scan:
         return torch.ops.aten._int_mm(self._codes, torch.from_numpy(chunk).t()).numpy()
 
 
-def _in_threads(call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the call's results in order, with as many threads at work as torch may use, this one included.
+def _in_threads(
+    call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.ndarray], size: int
+) -> Iterator[np.ndarray]:
+    """Yield the call's results in order, as many at work as torch may use threads; a result takes `size` bytes at most.
 
-    One part to a thread, not one part shared by all: threads that wait for each other after every part stand still for whole
-    time slices when another process wants the cores. While the next result is in the making elsewhere, this thread takes a
-    part that nobody has begun.
+    Some parts to a thread, not one part shared by all: threads that wait for each other after every part stand still for whole
+    time slices when another process wants the cores.
     """
     import torch
 
@@ -194,42 +196,31 @@ def _in_threads(call: Callable[[np.ndarray], np.ndarray], parts: Sequence[np.nda
     if threads == 1 or len(parts) == 1:
         yield from map(call, parts)
         return
-    pool, left = _pool(os.getpid(), threads - 1), deque(parts)
-    waiting: deque[tuple[Future[np.ndarray], np.ndarray]] = deque()
-    torch.set_num_threads(1)
-    try:
-        while left or waiting:
-            while left and len(waiting) < 2 * threads:
-                part = left.popleft()
-                waiting.append((pool.submit(call, part), part))
-            _help(call, waiting)
-            yield waiting.popleft()[0].result()
-    finally:
-        torch.set_num_threads(threads)
+    # Handing over takes its time too: some parts at once, as far as their results are small.
+    group = max(1, min(HANDED // size, -(-len(parts) // (2 * threads))))
+    groups = [parts[i : i + group] for i in range(0, len(parts), group)]
 
+    def work(group: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [call(part) for part in group]
 
-def _help(call: Callable[[np.ndarray], np.ndarray], waiting: deque[tuple[Future[np.ndarray], np.ndarray]]) -> None:
-    """Do what nobody has begun until the first result is there."""
-    for place, (future, part) in enumerate(list(waiting)):
-        if waiting[0][0].done():
-            return
-        if future.cancel():
-            done: Future[np.ndarray] = Future()
-            done.set_result(call(part))
-            waiting[place] = (done, part)
+    pool, ahead = _pool(os.getpid(), threads), threads + 1
+    waiting = deque(pool.submit(work, group) for group in groups[:ahead])
+    for group in [*groups[ahead:], *[None] * len(waiting)]:
+        done = waiting.popleft().result()
+        if group is not None:
+            waiting.append(pool.submit(work, group))
+        yield from done
 
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return threads that use one core each; one pool a process, since threads do not survive a fork."""
     import torch
 
-    before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "mumei-scan", initializer=lambda: torch.set_num_threads(1))
     # torch hands the last number set to threads that begin later: set ours again once all of these have set theirs.
     together = Barrier(threads + 1)
     for _ in range(threads):
         pool.submit(together.wait)
     together.wait()
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
     return pool
