@@ -114,3 +114,13 @@ def test_batches_cover_each_row_once_within_the_budget(lengths, batch_size, budg
         assert [len(i) for i in ids] == [lengths[r - 100] for r in batch]
         assert len(batch) == 1 or sum(map(len, ids)) <= budget
         assert batch_size is None or len(batch) <= batch_size
+
+
+def test_a_name_may_end_in_its_runtime_and_number_type():
+    assert text_encoder("minilm@torch:float32").dtype == "float32"
+    with pytest.raises(UsageError, match="Did you mean 'openvino'"):
+        text_encoder("minilm@openvno")
+    with pytest.raises(UsageError, match="Did you mean 'int8'"):
+        text_encoder("minilm@openvino:int9")
+    with pytest.raises(UsageError, match="give one"):
+        text_encoder("minilm@openvino", runtime="torch")

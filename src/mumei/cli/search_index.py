@@ -38,7 +38,8 @@ def index(
     out
         Folder of the collection. By default NAME.search in the current folder.
     encoder
-        minilm (embedded, English), or any sentence-transformers or Hugging Face name or folder.
+        minilm (embedded, English), or any sentence-transformers or Hugging Face name or folder. With @openvino, @openvino:int8 or
+        @onnxruntime at its end it runs there, which is quicker: minilm@openvino.
     on_conflict
         What to do with an id that is there with other content: update (replace it), skip (keep the old), error.
     engine

@@ -101,7 +101,7 @@ def discover(
     clusters : int, optional
         Number of clusters; chosen by stability if not given.
     encoder : str, optional
-        For text: "minilm" (embedded) or any sentence-transformers name or folder.
+        For text: "minilm" (embedded) or any name or folder that `text_encoder` takes, such as "minilm@openvino".
     id_column, title_column, text_column : str, optional
         Column names; guessed and echoed if not given.
     seed : int

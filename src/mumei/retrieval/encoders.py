@@ -240,7 +240,8 @@ def text_encoder(
     Parameters
     ----------
     name : str, optional
-        None or "minilm" is the embedded model; else a folder or a hub name: a sentence-transformers model, or any encoder that
+        With the runtime and number type at its end where those are not the default: "minilm@openvino" or
+        "minilm@openvino:int8". None or "minilm" is the embedded model; else a folder or a hub name: a sentence-transformers model, or any encoder that
         transformers loads, with the pooling and prefixes of its preset or folder.
     runtime : {"torch", "openvino", "onnxruntime"}, optional
         What multiplies; torch by default. The other two take the embedded model and BERT networks, on the CPU.
@@ -262,7 +263,7 @@ def text_encoder(
     >>> text_encoder("minilm").dim
     384
     """
-    runtime = "torch" if runtime is None else runtime
+    name, runtime, dtype = _split(name, runtime, dtype)
     if runtime not in RUNTIMES:
         raise unknown("runtime", runtime, RUNTIMES)
     if dtype not in DTYPES:
@@ -291,3 +292,14 @@ def _under_runtime(name: str | None, runtime: str, dtype: str, device: str | Non
     from mumei.retrieval.huggingface import hub_folder
 
     return CLASSES[runtime](hub_folder(str(name)), dtype=dtype)
+
+
+def _split(name: str | None, runtime: str | None, dtype: str) -> tuple[str | None, str, str]:
+    """Take runtime and number type off the end of a name; an "@" that begins neither is part of the name."""
+    head, at, tail = (name or "").rpartition("@")
+    wanted, _, kind = tail.partition(":")
+    if at and (wanted in RUNTIMES or not Path(str(name)).exists()):
+        if runtime is not None and runtime != wanted:
+            raise UsageError(f"encoder {name!r} names its runtime, and runtime={runtime!r} was given too; give one.")
+        return head or None, wanted, kind or dtype
+    return name, runtime or "torch", dtype
