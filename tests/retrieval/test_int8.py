@@ -42,7 +42,7 @@ def test_every_score_is_within_the_bound(seed, dim, size):
     candidates = Candidates(queries, 3, lambda wanted: rows[wanted])
     candidates.add = lambda *given: seen.append(given)  # type: ignore[method-assign]
     one = np.array([scale]), np.array([residual]), np.array([norm])
-    int8.Int8Scan(candidates).scan(0, int8.Sidecar(codes, *one), None)
+    int8.Int8Scan(candidates).scan([(0, int8.Sidecar(codes, *one))], None)
     [(products, first, allowed, unit, error)] = seen
     assert (first, allowed) == (0, None)
     exact = queries.astype(np.float64) @ rows.T.astype(np.float64)

@@ -11,6 +11,7 @@ stores are scanned in 8 bits (`int8.py`), small ones in float32; the answer is t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 import zlib
@@ -469,14 +470,16 @@ class VectorStore:
                 segment.release(j * BLOCK, j * BLOCK + len(block))
 
     def _in_int8(self, view: _View, candidates: Candidates, mask: np.ndarray | None, stats: SearchStats) -> SearchStats:
-        in_int8, int8_rows = Int8Scan(candidates), 0
-        for i, sidecar in enumerate(self._have_sidecars(view)):
-            if sidecar is None:
-                scan(candidates, self._float32_blocks(view, i), mask)
-                continue
-            in_int8.scan(int(view.starts[i]), sidecar, mask)
-            int8_rows += len(sidecar.codes)
-        return replace(stats, engine="int8", int8_rows=int8_rows, float32_rows=int(view.starts[-1]) - int8_rows)
+        in_int8, sidecars = Int8Scan(candidates), self._have_sidecars(view)
+        starts = view.starts.tolist()
+        for have, run in itertools.groupby(range(len(sidecars)), lambda i: sidecars[i] is not None):
+            if have:
+                in_int8.scan([(starts[i], sidecar) for i in run if (sidecar := sidecars[i]) is not None], mask)
+            else:
+                for i in run:
+                    scan(candidates, self._float32_blocks(view, i), mask)
+        rows = sum(len(sidecar.codes) for sidecar in sidecars if sidecar is not None)
+        return replace(stats, engine="int8", int8_rows=rows, float32_rows=starts[-1] - rows)
 
     def _have_sidecars(self, view: _View) -> list[Sidecar | None]:
         """Map the 8-bit rows; make those that an old store lacks, if nobody writes and the folder can be written to."""

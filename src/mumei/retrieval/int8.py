@@ -162,18 +162,21 @@ class Int8Scan:
         self._off = np.sqrt(np.einsum("md,md->m", off, off)) * (1 + 1e-9)
         self._codes = torch.from_numpy(codes.astype(np.int8))
 
-    def scan(self, first: int, sidecar: Sidecar, allow: np.ndarray | None) -> None:
-        """Offer all rows of a segment that begins at row `first`."""
+    def scan(self, parts: Sequence[tuple[int, Sidecar]], allow: np.ndarray | None) -> None:
+        """Offer all rows of segments, given with their first rows in ascending order."""
         import numpy as np
 
-        lengths, size = self.candidates.lengths, 4 * CHUNK * len(self._codes)
-        for i, products in enumerate(_in_threads(self._multiply, list(chunks(sidecar.codes)), size)):
-            start = first + i * CHUNK
-            norm, residual = sidecar.norms[i], sidecar.residuals[i]
+        lengths = self.candidates.lengths
+        pieces = [
+            (first + i * CHUNK, codes, self._scale * side.scales[i], side.norms[i], side.residuals[i])
+            for first, side in parts
+            for i, codes in enumerate(chunks(side.codes))
+        ]
+        results = _in_threads(self._multiply, [piece[1] for piece in pieces], 4 * CHUNK * len(self._codes))
+        for products, (start, _, unit, norm, residual) in zip(results, pieces, strict=True):
             with np.errstate(invalid="ignore"):
                 error = self._off * norm + lengths * residual + SLACK * lengths * (norm + residual)
                 error[~(lengths * (norm + residual) < LARGE)] = np.inf
-            unit = self._scale * sidecar.scales[i]
             self.candidates.add(products, start, picked(allow, start, products.shape[1]), unit, error)
 
     def _multiply(self, chunk: np.ndarray) -> np.ndarray:
