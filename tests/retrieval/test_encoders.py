@@ -100,7 +100,7 @@ def test_any_sentence_transformers_model_by_folder(tmp_path, monkeypatch):
     vectors = encoder.encode(TEXTS)
     assert vectors.shape == (6, 16) == (6, encoder.dim)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
-    with pytest.raises(UsageError, match="no encoder at .*nowhere"):
+    with pytest.raises(UsageError, match=r"no encoder at .*nowhere"):
         text_encoder(str(tmp_path / "nowhere"))
 
 

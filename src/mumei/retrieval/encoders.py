@@ -240,9 +240,9 @@ def text_encoder(
     Parameters
     ----------
     name : str, optional
-        With the runtime and number type at its end where those are not the default: "minilm@openvino" or
-        "minilm@openvino:int8". None or "minilm" is the embedded model; else a folder or a hub name: a sentence-transformers model, or any encoder that
-        transformers loads, with the pooling and prefixes of its preset or folder.
+        None or "minilm" is the embedded model; else a folder or a hub name: a sentence-transformers model, or any encoder that
+        transformers loads, with the pooling and prefixes of its preset or folder. It may end in the runtime and the number
+        type: "minilm@openvino", "minilm@openvino:int8".
     runtime : {"torch", "openvino", "onnxruntime"}, optional
         What multiplies; torch by default. The other two take the embedded model and BERT networks, on the CPU.
     dtype : {"auto", "bfloat16", "float32", "int8"}
