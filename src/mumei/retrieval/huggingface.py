@@ -6,7 +6,8 @@ it itself; everything can be given by hand.
 Departures from the authors' own code:
 
 - MedCPT's articles go in as one text ("title. abstract"), not as a pair of title and abstract.
-- Long texts are put together by length with a budget of tokens a batch; the result differs by rounding only.
+- A batch holds texts of one length, so nothing is padded: faster on CPUs, and a text's vector in bfloat16 does not depend on
+  the texts beside it (padding alone moves it by up to .015).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import MissingExtraError, UsageError, unknown
 from mumei.core.files import sha256_file
-from mumei.retrieval.batching import check_max_tokens, check_texts, group_by_length, token_batches
+from mumei.retrieval.batching import check_max_tokens, check_texts, group_by_equal_length, token_batches
 from mumei.retrieval.encoders import TORCH_DTYPES, torch_dtype
 from mumei.retrieval.recipes import POOLINGS, find_recipe
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 NEEDED = ("*.json", "*.txt", "*.model", "*.safetensors")  # what a runtime other than torch reads of a hub repository
+BUDGETS = {
+    True: 1024,
+    False: 16_384,
+}  # tokens a batch on the CPU, where activations should stay in cache, and elsewhere
 UNKNOWN_LENGTH = 512  # tokens, where neither tokenizer nor network says
 OTHERWISE = (
     "Give a folder on this machine, a hub name while the hub can be reached (or one that an earlier run has left in its "
@@ -144,7 +149,8 @@ class HuggingFaceEncoder:
 
         texts = [prefix + text for text in check_texts(items)]
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        for rows, tokens in token_batches(texts, network.tokenise, partial(group_by_length, batch_size=batch_size)):
+        group = partial(group_by_equal_length, batch_size=batch_size, budget=BUDGETS[self.device == "cpu"])
+        for rows, tokens in token_batches(texts, network.tokenise, group):
             pooled = network.pooled(tokens, self.recipe.pooling).cpu().numpy()
             if self.normalized:
                 pooled = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
@@ -203,7 +209,7 @@ class _Network:
         from transformers import AutoModel
 
         network = _from_hub(self.model, AutoModel.from_pretrained)
-        return network.to(device=self.device, dtype=torch.float32).eval()
+        return network.to(device=self.device, dtype=getattr(torch, self.dtype)).eval()
 
     def tokenise(self, texts: list[str]) -> list[list[int]]:
         return self.tokenizer(texts, truncation=True, max_length=self.cut)["input_ids"]
@@ -212,20 +218,11 @@ class _Network:
         """Return float32 (texts, dim) on the device."""
         import torch
 
-        longest = max(1, *map(len, tokens))  # a text may have no token at all
-        ids = torch.full((len(tokens), longest), self.tokenizer.pad_token_id or 0)
-        mask = torch.zeros_like(ids)
-        for row, text in enumerate(tokens):
-            ids[row, : len(text)] = torch.tensor(text, dtype=ids.dtype)
-            mask[row, : len(text)] = 1
-        # Products in bfloat16, norms and sums in float32: a whole network in bfloat16 errs twice as much.
-        half = torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.dtype == "bfloat16")
-        with torch.inference_mode(), half:
-            mask = mask.to(self.device)
-            hidden = self.network(input_ids=ids.to(self.device), attention_mask=mask).last_hidden_state.float()
-            if pooling == "cls":
-                return hidden[:, 0]
-            return (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+        # Texts of one length: nothing is padded. A text may have no token at all, and gets the padding's then.
+        ids = torch.tensor([t or [self.tokenizer.pad_token_id or 0] for t in tokens], device=self.device)
+        with torch.inference_mode():
+            hidden = self.network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.float()
+            return hidden[:, 0] if pooling == "cls" else hidden.mean(1)
 
 
 def _require() -> None:
