@@ -118,7 +118,7 @@ def test_an_endpoint_that_fails_is_said_and_the_question_still_answered(collecti
     assert code == 0
     assert answer["hits"][0]["id"] == "s1"
     (stage,) = [s for s in answer["stages"] if s["name"] == "generate"]
-    assert re.search(expected, stage["fell_back"]) or "longer than 3 s" in stage["fell_back"]
+    assert re.search(expected, stage["fell_back"]) or "deadline" in stage["fell_back"]
     assert any("question alone" in note for note in answer["notes"])
 
 
@@ -142,7 +142,7 @@ def test_stream_gives_two_documents_a_line_each(collection, capsys):
 def test_paper_mode(collection, capsys):
     code, answer = ask(capsys, collection, "what pumps blood", "--paper", "--generator", "text:The heart pumps blood.")
     assert code == 0
-    assert len(answer["generations"]) == 8
+    assert [g["text"] for g in answer["generations"]] == ["The heart pumps blood."]  # one text is not repeated
     assert all(hit["hyde_rank"] == hit["rank"] for hit in answer["hits"])
 
 
@@ -249,7 +249,7 @@ def test_known_items_need_no_judgement(collection, capsys):
     code, found = ask(capsys, "eval", collection, "--known-item", "10", "--measures", "success@1")
     assert code == 0
     assert found["means"]["joined"]["success@1"] == 1.0
-    assert "real questions are harder" in found["note"]
+    assert "real questions are harder" in found["notes"][0]
 
 
 def test_an_evaluation_without_judgements_is_refused(collection, judged, capsys):

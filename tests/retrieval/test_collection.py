@@ -12,8 +12,9 @@ from collection_toys import HashEncoder, check, contents, document, expected, ma
 
 from mumei.core.errors import ArtifactError, DataError, UsageError
 from mumei.retrieval import adding
-from mumei.retrieval.collection import Collection, background
+from mumei.retrieval.collection import Collection
 from mumei.retrieval.documents import Document
+from mumei.retrieval.guard import background
 from mumei.retrieval.locks import BusyError
 
 

@@ -151,9 +151,43 @@ def test_a_generator_that_fails_is_said_and_the_search_still_answers(material):
     assert [s.fell_back for s in answer.stages if s.name == "generate"] == ["the endpoint is down"]
 
 
-def test_a_bug_in_a_generator_is_not_hidden(material):
-    with pytest.raises(ZeroDivisionError):
-        Searcher(material, generator=Broken(ZeroDivisionError()), mode="on").search("heart valve")
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), ConnectionError("gone")])
+def test_whatever_a_generator_raises_is_said_and_the_search_still_answers(material, error):
+    answer = Searcher(material, generator=Broken(error), mode="on").search("heart valve")
+    assert answer.hits
+    assert any(f"the generator raised {type(error).__name__}" in note for note in answer.notes)
+
+
+def test_texts_that_are_none_are_refused(material):
+    answer = Searcher(material, generator=Scripted(None), mode="on").search("heart valve")
+    assert any("not 2 texts" in note for note in answer.notes)
+
+
+def test_a_wrongly_set_up_generator_is_the_users_to_mend(material):
+    with pytest.raises(UsageError, match="wrong key"):
+        Searcher(material, generator=Broken(UsageError("wrong key")), mode="on").search("heart valve")
+
+
+def test_what_was_finished_before_a_failure_is_used(material):
+    error = MumeiError("too late")
+    error.finished = [[HEART]]
+    answer = Searcher(material, generator=Broken(error), mode="on").search("heart blood pressure artery")
+    assert [g.text for g in answer.generations] == [HEART]
+    assert any("1 of 2 hypothetical documents: too late" in note for note in answer.notes)
+
+
+def test_too_few_documents_have_no_guard_and_no_verdict(material):
+    small = ToyMaterial(["heart valve", "brain cortex", "virus fever"])
+    answer = Searcher(small, generator=Scripted(BRAIN), mode="on").search("zebra")
+    assert answer.generations[0].kept
+    assert any("no guard" in note for note in answer.notes)
+    assert not any("weak" in note for note in answer.notes)
+
+
+def test_what_the_collection_has_to_say_is_passed_on(material):
+    behind = ToyMaterial()
+    behind.notes = ["words are behind by 3 rows"]
+    assert "words are behind by 3 rows" in Searcher(behind).search("heart").notes
 
 
 def test_a_slow_generator_is_given_up(material):
@@ -197,7 +231,7 @@ def test_a_condition_limits_every_ranking_and_the_evidence(material):
     assert all("stroke" in hit["text"] for hit in answer.hits)
     nothing = searcher.search("what pumps blood", where="no passage has this")
     assert nothing.hits == []
-    assert any("may be searched" in note for note in nothing.notes)
+    assert any("no document meets the condition, of 90" in note for note in nothing.notes)
 
 
 @pytest.mark.parametrize("query", ["", "  \n", None])

@@ -51,7 +51,7 @@ class Asking:
 def open_kept_generator(spec: str | None) -> Any:
     """Return the generator of a name, its texts kept in mumei's data folder; None where none is named."""
     spec = spec or os.environ.get("MUMEI_GENERATOR")
-    if not spec:
+    if not spec or spec.strip().lower() == "none":
         return None
     if spec.strip().lower() == "feedback":
         return "feedback"

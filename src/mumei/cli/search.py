@@ -86,6 +86,7 @@ def query(
     asking = Asking(
         generator, mode, prompt, tuple(prompt_file or ()), language, documents, paper, no_guard, budget, seed
     )
+    _check(question, top, mode, generator, hypothesis)
     start = perf_counter()
     searcher = open_searcher(folder, asking, approximate=approximate)
     progress = output.progress()
@@ -105,6 +106,20 @@ def query(
     return 0
 
 
+def _check(question: str, top: int, mode: str, generator: str | None, hypothesis: list[str] | None) -> None:
+    """Refuse what can be refused before a model is loaded."""
+    from mumei.core.errors import UsageError
+
+    if not question.strip():
+        raise UsageError("the question is empty; ask something, for example: 'statins and muscle pain'")
+    if top < 1:
+        raise UsageError(f"--top {top} is not allowed; give 1 or more.")
+    if hypothesis and mode == "off":
+        raise UsageError("--hypothesis with --mode off contradicts itself; leave one of them out.")
+    if hypothesis and generator:
+        raise UsageError("give --hypothesis or --generator, not both.")
+
+
 def _show(output: Output, answer: dict[str, Any], top: int, line: bool) -> None:
     if line and output.json:
         import sys
@@ -119,7 +134,10 @@ def _show(output: Output, answer: dict[str, Any], top: int, line: bool) -> None:
 
 def answer_text(answer: dict[str, Any], top: int) -> str:
     """Return an answer as lines for a terminal."""
-    lines = [f"{answer['question']}" + ("" if answer.get("complete", True) else "  (first results)")]
+    lines = [
+        textwrap.shorten(answer["question"], 300, placeholder=" ...")
+        + ("" if answer.get("complete", True) else "  (first results)")
+    ]
     if answer.get("searched") not in (None, "", answer["question"].strip()) and len(answer["searched"]) < 500:
         lines.append(f"  searched as: {answer['searched']}")
     lines += [f"  note: {note}" for note in answer["notes"]]

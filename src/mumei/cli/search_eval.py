@@ -100,33 +100,35 @@ def evaluate(
         generator, "auto", prompt, tuple(prompt_file or ()), language, documents, paper, no_guard, budget, seed
     )
     searcher = open_searcher(folder, asking)
-    asked, judged, note, kinds = _questions(searcher.material, beir, split, queries, qrels, field, known_item, seed)
+    asked, judged, notes, kinds = _questions(searcher.material, beir, split, queries, qrels, field, known_item, seed)
     options = {name: value for name, value in asking.options().items() if name not in ("generator", "hyde", "mode")}
     progress = output.progress()
-    runs = make_runs(
+    if searcher.generator is not None:
+        progress.say(f"hypothetical documents by {getattr(searcher.generator, 'name', searcher.generator)}")
+    made = make_runs(
         searcher.material, asked, top, generator=searcher.generator, hyde=searcher.hyde, progress=progress, **options
     )
+    runs = made.runs
     names = list(measures or DEFAULT_MEASURES)
     found = {name: measure(run, judged, names) for name, run in runs.items()}
-    verdict = _verdict(runs, judged, names[0], kinds, seed)
+    notes += _failures(made.failed, len(asked))
+    verdict = (
+        _verdict(runs, judged, names[0], kinds, seed) if len(made.failed) < len(asked) / 2 else {"data": {}, "text": ""}
+    )
+    means = {name: e.mean for name, e in found.items()}
+    data = {"means": means, "queries": len(judged), "notes": notes, "failed": made.failed, **verdict["data"]}
+    output.result(data, "\n".join([_table(found), f"over {len(judged):,} queries", *notes, verdict["text"]]).rstrip())
     if out is not None:
         make_folder(out)
         for name, run in runs.items():
             write_run(out / f"{name.replace(' ', '-')}.run", run, name.replace(" ", "-"))
-    data = {
-        "means": {name: e.mean for name, e in found.items()},
-        "queries": len(judged),
-        "note": note,
-        **verdict["data"],
-    }
-    output.result(data, "\n".join([_table(found), *filter(None, [note, verdict["text"]])]))
     return 0
 
 
 def _questions(
     material: Any, beir: Any, split: Any, queries: Any, qrels: Any, field: str | None, known: int | None, seed: int
-) -> tuple[dict[str, str], dict[str, dict[str, int]], str, dict[str, str]]:
-    """Return texts and judgements by query id, a note, and a property of the queries to slice by."""
+) -> tuple[dict[str, str], dict[str, dict[str, int]], list[str], dict[str, str]]:
+    """Return texts and judgements by query id, notes, and a property of the queries to slice by."""
     from mumei.core.errors import unknown
     from mumei.retrieval.beir import BeirFolder
     from mumei.retrieval.trec import read_qrels, read_topics
@@ -136,7 +138,7 @@ def _questions(
 
         items = known_items(_documents(material), known, seed)
         texts = {str(i): item.query for i, item in enumerate(items)}
-        return texts, {str(i): {item.id: 1} for i, item in enumerate(items)}, CAVEAT, {}
+        return texts, {str(i): {item.id: 1} for i, item in enumerate(items)}, [CAVEAT], {}
     if qrels is not None:
         texts, judged, kinds = read_topics(queries), read_qrels(qrels), {}
     else:
@@ -147,11 +149,35 @@ def _questions(
             raise unknown("field of the queries", field, sorted(fields))
         texts = {q: str(x.metadata.get(field) or x.text) if field else x.text for q, x in found.items()}
         kinds = {q: str(x.metadata["type"]) for q, x in found.items() if "type" in x.metadata}
+    notes = _mismatch(material, texts, judged)
     judged = {query: grades for query, grades in judged.items() if query in texts}
-    note = ""
-    if missing := len(texts) - len(judged):
-        note = f"{missing} queries have no judgement and were left out"
-    return {query: texts[query] for query in judged}, judged, note, kinds
+    return {query: texts[query] for query in judged}, judged, notes, kinds
+
+
+def _mismatch(material: Any, texts: dict[str, str], judged: dict[str, dict[str, int]]) -> list[str]:
+    """Say which judgements meet no query, no text and no document; raise where none meets a document."""
+    from mumei.core.errors import DataError
+
+    notes = []
+    if lost := len(set(judged) - set(texts)):
+        notes.append(f"{lost} judged queries have no text and were left out")
+    if lost := len(set(texts) - set(judged)):
+        notes.append(f"{lost} queries have no judgement and were left out")
+    wanted = sorted({document for grades in judged.values() for document in grades})
+    if wanted and hasattr(material, "row_of"):
+        there = int((material.row_of(wanted) >= 0).sum())
+        if not there:
+            raise DataError("none of the judged documents is in this collection; were they made for another one?")
+        if there < len(wanted):
+            notes.append(f"{len(wanted) - there:,} of {len(wanted):,} judged documents are not in the collection")
+    return notes
+
+
+def _failures(failed: dict[str, str], asked: int) -> list[str]:
+    """Say how many queries had no hypothetical documents, and the first reason."""
+    if not failed:
+        return []
+    return [f"{len(failed)} of {asked} queries had no hypothetical documents: {next(iter(failed.values()))}"]
 
 
 def _documents(material: Any) -> Any:

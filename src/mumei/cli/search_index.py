@@ -120,9 +120,11 @@ def _approximate(collection: Any, progress: Any) -> dict[str, Any]:
 
 def corpus_of(source: Path) -> Path:
     """Return the corpus of a BEIR folder, or the source itself."""
-    for name in ("corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.xz"):
-        if source.is_dir() and (source / name).is_file():
-            return source / name
+    from mumei.retrieval.beir import PACKED
+
+    for ending in PACKED:
+        if source.is_dir() and (source / f"corpus.jsonl{ending}").is_file():
+            return source / f"corpus.jsonl{ending}"
     return source
 
 

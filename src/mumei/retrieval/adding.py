@@ -7,7 +7,7 @@ missing. A changed document becomes a new row and its old row is deleted in the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -96,12 +96,15 @@ def add(collection: Collection, documents: Iterable[Document], progress: Progres
         raise unknown("on_conflict", on_conflict, CONFLICTS)
     total = len(documents) if hasattr(documents, "__len__") else None  # type: ignore[arg-type]
     with collection.writer():
-        run = _Adding(collection, on_conflict)
         with progress.task("add", total, "documents") as task:
+
+            def advance(count: int) -> None:
+                task.advance(count, note=f"{collection.total:,} rows saved")
+
+            run = _Adding(collection, on_conflict, advance)
             stream = (prepare(document, place) for place, document in enumerate(documents))
             while chunk := list(islice(stream, BATCH)):
                 run.take(chunk)
-                task.advance(len(chunk), note=f"{collection.total:,} rows saved")
             run.flush(1)
         complete_words(collection, progress)
         if collection.manifest["background"] is None and len(collection) > 1:
@@ -112,12 +115,15 @@ def add(collection: Collection, documents: Iterable[Document], progress: Progres
 
 
 class _Adding:
-    """One run of `add`: `pending` documents wait for their batch, with the row that each replaces or -1."""
+    """One run of `add`: `pending` documents wait for their batch, with the row that each replaces or -1.
 
-    def __init__(self, collection: Collection, on_conflict: str):
+    `advance` is told of documents as they are done with: encoded, or found to need nothing.
+    """
+
+    def __init__(self, collection: Collection, on_conflict: str, advance: Callable[[int], Any]):
         import numpy as np
 
-        self.collection, self.on_conflict = collection, on_conflict
+        self.collection, self.on_conflict, self.advance = collection, on_conflict, advance
         self.store = open_for_writing(collection)
         self.start = collection.total
         self.named = np.zeros(self.start, dtype=bool)  # rows of before whose id the source has had
@@ -129,6 +135,7 @@ class _Adding:
 
     def take(self, chunk: list[Prepared]) -> None:
         """Sort documents into new, changed, unchanged and repeated ones, and save full batches."""
+        before = len(self.pending)
         kept = [document for document in chunk if not document.empty]
         self.counts["dropped_empty"] += len(chunk) - len(kept)
         for document, row in zip(kept, self.collection.row_of([d.id for d in kept]).tolist(), strict=True):
@@ -143,6 +150,7 @@ class _Adding:
             if row >= 0 and (self._same(document, row) or self._refused(document)):
                 continue
             self.pending[document.id] = (document, row)
+        self.advance(len(chunk) - (len(self.pending) - before))
         self.flush(BATCH)
 
     def _same(self, document: Prepared, row: int) -> bool:
@@ -192,7 +200,8 @@ class _Adding:
         new = sorted(set(range(len(documents))) - set(kept))
         vectors = np.empty((len(documents), self.store.dim), dtype=np.float32)
         vectors[kept] = self.store.rows([replaced[i] for i in kept])
-        vectors[new] = encoded(self.collection, [documents[i].joined for i in new])
+        self.advance(len(kept))
+        vectors[new] = encoded(self.collection, [documents[i].joined for i in new], self.advance)
         return vectors
 
     def summary(self) -> Added:
@@ -200,12 +209,23 @@ class _Adding:
         return Added(**self.counts, duplicate_ids=tuple(self.duplicates))
 
 
-def encoded(collection: Collection, texts: list[str]) -> np.ndarray:
+def encoded(collection: Collection, texts: list[str], progress: Callable[[int], Any] | None = None) -> np.ndarray:
     """Encode texts, and check that there is a vector for each."""
     import numpy as np
 
+    told = 0
+
+    def tell(count: int) -> None:
+        nonlocal told
+        told += count
+        if progress is not None:
+            progress(count)
+
     shape = (len(texts), collection.manifest["encoder"]["dim"])
-    vectors = np.asarray(collection.encoder.encode(texts) if texts else np.empty(shape), dtype=np.float32)
+    vectors = np.asarray(
+        collection.encoder.encode(texts, progress=tell) if texts else np.empty(shape), dtype=np.float32
+    )
+    tell(len(texts) - told)  # not every encoder says how far it is
     if vectors.shape != shape:
         raise DataError(
             f"the encoder {collection.encoder.name} returned {vectors.shape} for {len(texts)} texts, not {shape}."

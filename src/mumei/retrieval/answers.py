@@ -104,14 +104,15 @@ class Clock:
             found.seconds = round(found.seconds + perf_counter() - start, 4)
 
 
-def why(hit: Mapping[str, Any]) -> str:
+def why(hit: Mapping[str, Any], generator: str = "") -> str:
     """Return in one line why a hit is where it is."""
     parts = []
     if hit.get("similarity") is not None:
         place = f", number {hit['dense_rank']} by meaning" if hit["dense_rank"] else ""
         parts.append(f"similarity {hit['similarity']:.2f}{place}")
     if hit.get("hyde_rank"):
-        parts.append(f"number {hit['hyde_rank']} by the hypothetical documents")
+        by = "feedback" if generator == "feedback" else "the hypothetical documents"
+        parts.append(f"number {hit['hyde_rank']} by {by}")
     if hit.get("words"):
         place = f", number {hit['lexical_rank']} by words" if hit["lexical_rank"] else ""
         parts.append(f"words: {', '.join(hit['words'][:8])}{place}")

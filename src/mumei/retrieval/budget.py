@@ -42,7 +42,7 @@ class Budget:
 def within(seconds: float, what: str, call: Callable[[], T]) -> T:
     """Return `call()` if it is done in time; else raise `OverBudget` and leave it running in the background.
 
-    A generation that comes too late is still stored, so that the same query finds it next time.
+    It ends with the process at the latest. What it finishes before that may be of use: a generation is stored when it comes.
     """
     result: list[Any] = []
     failed: list[BaseException] = []

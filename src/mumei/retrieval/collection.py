@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 from mumei.core.errors import ArtifactError, UsageError
 from mumei.core.files import atomic_open, make_folder, read_json, sha256_file, sweep, write_json
 from mumei.core.progress import SILENT, Progress
-from mumei.core.seeds import numpy_generator
 from mumei.retrieval.documents import COLUMNS, Document, DocumentStore
 from mumei.retrieval.locks import Reader, make_locks, writing
 from mumei.retrieval.views import VectorView, WordView
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 MANIFEST = "collection.json"
-PAIRS = 2000  # random pairs that tell what "unrelated" looks like
 
 
 class Collection:
@@ -264,8 +262,10 @@ class Collection:
 
     @property
     def background(self) -> tuple[float, float]:
-        """Mean and deviation of the inner product of two random live rows: what "unrelated" looks like here."""
+        """Mean and deviation of the cosine of two random live rows: what "unrelated" looks like here."""
         found = self.manifest["background"]
+        from mumei.retrieval.guard import background
+
         return tuple(found) if found else background(self.vectors, 0, self.live)
 
     @property
@@ -396,21 +396,6 @@ class Collection:
         with atomic_open(path) as handle:
             np.save(handle, np.packbits(dead), allow_pickle=False)
         return {"rows": int(dead.sum()), "file": name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
-def background(vectors: Any, seed: int, live: Any = None) -> tuple[float, float]:
-    """Mean and deviation of the inner product of two random rows (live ones, if a mask is given), rounded to 4 places."""
-    import numpy as np
-
-    chosen = None if live is None or live.all() else np.flatnonzero(live)
-    rows = len(vectors) if chosen is None else len(chosen)
-    if rows < 2:
-        return 0.0, 1.0
-    left, right = numpy_generator(seed, "background").integers(0, rows, (2, PAIRS))
-    apart = left != right
-    left, right = (side[apart] if chosen is None else chosen[side[apart]] for side in (left, right))
-    products = np.einsum("nd,nd->n", vectors.rows(left), vectors.rows(right))
-    return round(float(products.mean()), 4), round(float(products.std()), 4)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class SentenceTransformerEncoder:
             import torch
 
             self._model.to(getattr(torch, dtype))
-        self.model = model
+        self.spec = model if dtype == "auto" else f"{model}@torch:{dtype}"  # makes it again through `text_encoder`
         self.name = f"sentence-transformers/{model}" + ("" if dtype == "auto" else f"/{dtype}")
         self.normalized = getattr(self._model, "similarity_fn_name", None) not in ("dot", "euclidean", "manhattan")
         self.dim = len(self._model.encode("", show_progress_bar=False))

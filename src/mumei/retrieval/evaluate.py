@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mumei.core.errors import UsageError, unknown
+from mumei.core.errors import DataError, UsageError, unknown
 
 DEFAULT_MEASURES = ("nDCG@10", "AP", "R@100", "MRR@10")
 NAMES = ("nDCG", "AP", "R", "P", "MRR", "success")
@@ -209,7 +209,11 @@ def _pairs(run: Any) -> Iterator[tuple[str, Any]]:
 def order(ranking: Mapping[str, float] | Sequence[str]) -> list[str]:
     """Return document ids, best first; equal scores by id, the larger first, as trec_eval does."""
     if not isinstance(ranking, Mapping):
+        if len(set(ranking)) != len(ranking):
+            raise DataError("a ranking names a document twice; every document has one place.")
         return list(ranking)
+    if any(score != score for score in ranking.values()):
+        raise DataError("a ranking has a score that is NaN, which has no place in an order.")
     by_id = sorted(ranking, reverse=True)
     return sorted(by_id, key=lambda document: -ranking[document])
 

@@ -4,7 +4,7 @@ A hypothetical document that answers a query lies near to it; a text about somet
 lie. The scale comes from the corpus itself: the cosines of random pairs of its documents have a mean m and a deviation s, and
 a generated text whose cosine to the query is below m + `DEVIATIONS` s is dropped. In a corpus about one subject, where random
 pairs are near, the threshold stays below the middle between m and 1. When all are dropped the plain query is searched, and the
-answer says so.
+answer says so. Below `LEAST` documents the scale means nothing and there is no guard, which is said too.
 
 What it cannot see: a wrong text about the query's own subject is as near as a right one.
 """
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEVIATIONS = 3.0
 PAIRS = 2000
+LEAST = 30  # documents
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Guard:
     """A threshold on the cosine between a query and a text generated for it."""
 
     threshold: float
+
+    @classmethod
+    def of(cls, material: Any) -> Guard | None:
+        """Return the guard of a collection, or None for one with too few documents to tell what unrelated means."""
+        return cls.from_background(*material.background) if int(material.live.sum()) >= LEAST else None
 
     @classmethod
     def from_background(cls, mean: float, deviation: float) -> Guard:

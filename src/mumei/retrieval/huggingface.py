@@ -98,10 +98,12 @@ class HuggingFaceEncoder:
             "max_tokens": None if max_tokens is None else check_max_tokens(max_tokens),
             "query_model": query_model,
         }
-        recipe = find_recipe(model, files_of(model))
-        self.recipe = replace(recipe, **{k: v for k, v in given.items() if v is not None})
+        found = find_recipe(model, files_of(model))
+        self.recipe = replace(found, **{k: v for k, v in given.items() if v is not None})
         self.model, self.device, self.dtype = model, device or "cpu", torch_dtype(dtype, device or "cpu")
         self.normalized = self.recipe.normalize
+        #: The name by which `text_encoder` makes it again on any machine; None where it was given more than a name says.
+        self.spec = f"{model}@torch:{self.dtype}" if self.recipe == found else None
         self._documents = _Network(model, self.recipe.max_tokens, self.dtype, self.device)
         self._queries = self._documents
         if self.recipe.query_model is not None or self.recipe.query_max_tokens is not None:

@@ -6,6 +6,7 @@ rankings on one's own collection. It does not measure how good the answers to re
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -50,22 +51,27 @@ def known_items(documents: Iterable[Document], count: int = 200, seed: int = 0, 
         raise UsageError(f"count={count} is not allowed; give 1 or more.")
     rng = numpy_generator(seed, "known items")
     sample: list[KnownItem] = []
-    seen: dict[str, int] = {}
+    seen: dict[int, int] = {}  # hashes of the queries: eight bytes each, not the texts
     number = 0
     for document in documents:
         query = _query(document, kind)
         if len(query) < SHORTEST:
             continue
-        seen[query] = seen.get(query, 0) + 1
+        key = _key(query)
+        seen[key] = seen.get(key, 0) + 1
         number += 1
         if len(sample) < count:  # reservoir sampling (Vitter 1985, algorithm R)
             sample.append(KnownItem(query, document.id))
         elif (place := int(rng.integers(0, number))) < count:
             sample[place] = KnownItem(query, document.id)
-    kept = [item for item in sample if seen[item.query] == 1]
+    kept = [item for item in sample if seen[_key(item.query)] == 1]
     if not kept:
         raise DataError(f"no document has a {kind} of {SHORTEST} characters or more that is its own.")
     return kept
+
+
+def _key(query: str) -> int:
+    return int.from_bytes(hashlib.blake2b(query.encode("utf-8", "replace"), digest_size=8).digest())
 
 
 def _query(document: Document, kind: str) -> str:

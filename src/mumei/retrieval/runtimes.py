@@ -107,6 +107,7 @@ class RuntimeEncoder:
         if self._calibration == []:
             raise UsageError("calibration is empty; give some texts, or leave it out.")
         self._cache = cache_folder() if cache is None else Path(cache)
+        self._special = calibration is not None or max_tokens is not None
         self._wanted = dtype
 
     def _require(self) -> None:
@@ -133,6 +134,13 @@ class RuntimeEncoder:
         pooled = "" if self._embedded else f"/{self.recipe.pooling}{'' if self.normalized else '-unnormalised'}"
         prefixes = "" if self.recipe.symmetric else f"/{_digest(self.recipe.document_prefix, self.recipe.query_prefix)}"
         return f"{which}/{self.dtype}-{self.runtime}{texts}/{self.max_tokens}{pooled}{prefixes}"
+
+    @property
+    def spec(self) -> str | None:
+        """The name by which `text_encoder` makes it again on any machine; None where it was given more than a name says."""
+        if self._special:
+            return None
+        return f"{'minilm' if self._embedded else self.folder}@{self.runtime}:{self.dtype}"
 
     @cached_property
     def _tokenizer(self) -> Any:

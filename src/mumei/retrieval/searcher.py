@@ -10,20 +10,20 @@ queries), and as much as meaning for a name or identifier. With hypothetical doc
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mumei.core.errors import MumeiError, UsageError, unknown
+from mumei.core.errors import UsageError, unknown
 from mumei.retrieval.answers import Answer, Clock, Generation, why
 from mumei.retrieval.auto import is_name, worth_it
 from mumei.retrieval.budget import Budget, OverBudget, within
 from mumei.retrieval.evidence import ground, near, nearest_sentences
 from mumei.retrieval.feedback import feedback_vector
 from mumei.retrieval.fusion import reciprocal_rank_fusion
-from mumei.retrieval.guard import Guard, cosines
+from mumei.retrieval.guard import LEAST, Guard, cosines
 from mumei.retrieval.hyde import DEFAULT, Hyde, hyde_vector
+from mumei.retrieval.hypotheses import Writer
 from mumei.retrieval.lexical import overlap
 from mumei.retrieval.passages import label
 from mumei.retrieval.prompts import Prompt, find_prompt
@@ -36,7 +36,6 @@ DEPTH = 100  # rows taken from each ranking before they are joined
 EVIDENCE_FOR = 10  # hits whose sentences are looked at
 LONGEST = 10_000  # characters of a query that are searched
 QUERY_TIMES = 5  # the query's words count this often beside the words of the hypothetical documents
-SUMMARY_TOKENS = 64
 MODES = ("off", "auto", "on")
 FEEDBACK = "feedback"
 OWN_TEXT = "your own text"
@@ -104,7 +103,11 @@ class Searcher:
         if self.prompt.needs_language and not language:
             self.prompt.render("", language)  # raises what is missing before any query is asked
         self.language, self.seed, self.budget = language, seed, budget or Budget()
-        self.guard = Guard.from_background(*material.background)
+        self.guard = Guard.of(material)
+        self.last_fall_back = ""
+        self.writer = None
+        if generator is not None and generator != FEEDBACK:
+            self.writer = Writer(generator, self.prompt, hyde, self.budget, language, seed)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -143,11 +146,15 @@ class Searcher:
         yield self._answer(found, k, complete=True)
 
     def ranked(self, query: str, k: int = 10, *, hypotheses: Sequence[str] | None = None) -> list[tuple[int, float]]:
-        """Return (row, score) of the best hits alone, without reading any text: for evaluation."""
+        """Return (row, score) of the best hits alone, without reading any text: for evaluation.
+
+        `last_fall_back` says afterwards why hypothetical documents failed, if they were wanted and did.
+        """
         found = self._begin(query, k, None)
         self._first(found, max(DEPTH, k))
         if self._wanted(found, hypotheses):
             self._expand(found, hypotheses, max(DEPTH, k))
+        self.last_fall_back = next((s.fell_back for s in found.clock.stages if s.fell_back), "")
         return self._joined(found, k)
 
     def _begin(self, query: str, k: int, where: str | None) -> Found:
@@ -155,7 +162,7 @@ class Searcher:
             raise UsageError("the question is empty; ask something, for example: 'statins and muscle pain'")
         if k < 1:
             raise UsageError(f"--top {k} is not allowed; give 1 or more.")
-        found = Found(query, query.strip())
+        found = Found(query, query.strip(), notes=list(getattr(self.material, "notes", [])))
         if len(found.text) > LONGEST:
             found.text = found.text[:LONGEST]
             found.notes.append(
@@ -208,6 +215,8 @@ class Searcher:
 
     def _wanted(self, found: Found, hypotheses: Sequence[str] | None) -> bool:
         if found.vector is None:
+            if hypotheses:
+                found.notes.append("the hypothetical documents were not used: the encoder cannot read the question")
             return False
         if hypotheses:
             return True
@@ -248,46 +257,25 @@ class Searcher:
 
     def _generate(self, found: Found, depth: int) -> list[str]:
         with found.clock.stage("generate") as stage:
-            try:
-                summary, texts = within(
-                    self.budget.generate, "generating", lambda: self._generated(found.text, found.question)
-                )
-            except MumeiError as error:
-                if isinstance(error, UsageError):
-                    raise
-                stage.fell_back = str(error)
-                finished = [text for texts in getattr(error, "finished", []) for text in texts if text]
-                if finished and not self.prompt.summarise:
-                    found.notes.append(f"{len(finished)} of {self.hyde.n} hypothetical documents: {error}")
-                    return finished
-                found.notes.append(f"no hypothetical documents, the answer is that of the question alone: {error}")
-                return []
-        if self.prompt.summarise:
-            self._use_summary(found, summary, depth)
-        return texts
-
-    def _generated(self, text: str, question: str) -> tuple[str, list[str]]:
-        """Return the question's one-line summary, where the prompt asks for one, and the documents."""
-        summary = ""
-        if self.prompt.summarise:
-            answer = self._ask(question, self.prompt.render_summary(text), 1, 0.0, SUMMARY_TOKENS)[0]
-            summary = " ".join(answer.split())
-        prompt = self.prompt.render(summary or text, self.language)
-        return summary, self._ask(question, prompt, self.hyde.n, self.hyde.temperature, self.hyde.max_tokens)
-
-    def _ask(self, question: str, prompt: str, n: int, temperature: float, max_tokens: int) -> list[str]:
-        options: dict[str, Any] = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": self.seed}
-        # Told its deadline, a generator cancels what it sent; given up on by a thread alone, it would go on at a price.
-        extra = {"queries": [question], "deadline": self.budget.generate}
-        known = inspect.signature(self.generator.generate).parameters
-        options |= {name: value for name, value in extra.items() if name in known}
-        return list(self.generator.generate([prompt], **options)[0])
+            assert self.writer is not None
+            written = self.writer.write(found.question, found.text)
+            stage.fell_back = written.fell_back
+        if written.fell_back and written.texts:
+            found.notes.append(f"{len(written.texts)} of {self.hyde.n} hypothetical documents: {written.fell_back}")
+        elif written.fell_back:
+            found.notes.append(
+                f"no hypothetical documents, the answer is that of the question alone: {written.fell_back}"
+            )
+        if written.summary:
+            self._use_summary(found, written.summary, depth)
+        found.notes += getattr(self.generator, "notes", [])
+        return written.texts
 
     def _use_summary(self, found: Found, summary: str, depth: int) -> None:
         """Search the summary of a long question in its place, if it is about the same thing."""
         text, _ = self._readable(summary) if summary else (None, "")
         vector = None if text is None else self.material.encoder.encode([text])[0]
-        if vector is None or not self.guard.keeps(found.vector, vector[None])[0][0]:
+        if vector is None or (self.guard is not None and not self.guard.keeps(found.vector, vector[None])[0][0]):
             found.notes.append("the question's summary was not about the question and was not used")
             return
         found.text = summary
@@ -295,7 +283,11 @@ class Searcher:
 
     def _guarded(self, found: Found, vectors: np.ndarray) -> list[int]:
         """Mark which documents are kept and return their numbers."""
-        near_enough, similarity = self.guard.keeps(found.vector, vectors)
+        guard = self.guard if self.hyde.guard else None
+        if self.hyde.guard and guard is None:
+            found.notes.append(f"no guard: fewer than {LEAST} documents do not tell what unrelated looks like")
+        similarity = cosines(vectors, found.vector)
+        near_enough = similarity >= (-1.0 if guard is None else guard.threshold)
         plain = " ".join(found.question.lower().split())
         for generation, fine, cosine in zip(found.generations, near_enough, similarity, strict=True):
             generation.similarity = round(float(cosine), 4)
@@ -303,9 +295,9 @@ class Searcher:
                 generation.kept, generation.note = False, "empty"
             elif self.hyde.guard and " ".join(generation.text.lower().split()) == plain:
                 generation.kept, generation.note = False, "repeats the question"
-            elif self.hyde.guard and not fine:
+            elif guard is not None and not fine:
                 generation.kept = False
-                generation.note = f"not about the question: cosine {cosine:.2f}, below {self.guard.threshold:.2f}"
+                generation.note = f"not about the question: cosine {cosine:.2f}, below {guard.threshold:.2f}"
         dropped = [g.note for g in found.generations if not g.kept]
         if dropped:
             found.notes.append(
@@ -316,7 +308,7 @@ class Searcher:
     def _search_documents(self, found: Found, kept: list[int], vectors: np.ndarray, depth: int) -> None:
         texts = [found.generations[i].text for i in kept]
         senses = [Sense(tuple(range(len(kept))))]
-        if self.hyde.senses:
+        if self.hyde.senses and self.guard is not None:
             senses = find_senses(vectors[kept], texts, self.guard.threshold, found.text)
         with found.clock.stage("search by hypothetical documents"):
             for sense in senses:
@@ -385,7 +377,7 @@ class Searcher:
                 "sentence": "",
                 "support": [],
             }
-            hits.append({**hit, "words": list(hit["words"]), "why": why(hit)})
+            hits.append({**hit, "words": list(hit["words"]), "why": why(hit, found.generator)})
         return hits
 
     def _evidence(self, found: Found, hits: list[dict[str, Any]], notes: list[str]) -> None:
@@ -411,9 +403,8 @@ class Searcher:
 
     def _judge(self, found: Found, hits: list[dict[str, Any]], notes: list[str]) -> None:
         if not hits:
-            only = "" if found.allow is None else " among the documents that may be searched"
-            notes.append(f"nothing matches{only}: no word of the question is in the collection")
-        elif found.vector is not None and getattr(self.material, "kind", "text") == "text":
+            notes.append(self._nothing(found))
+        elif found.vector is not None and self.guard is not None and getattr(self.material, "kind", "text") == "text":
             mean, deviation = self.material.background
             best = max(hit["similarity"] for hit in hits)
             if best < near((mean, deviation)):
@@ -421,6 +412,15 @@ class Searcher:
                     f"weak: the nearest text has similarity {best:.2f}, and unrelated texts here have {mean:.2f} on average "
                     f"(standard deviation {deviation:.2f}); the collection may not hold an answer"
                 )
+
+    def _nothing(self, found: Found) -> str:
+        """Say why there is no hit."""
+        if not int(self.material.live.sum()):
+            return "the collection is empty; add documents with: mumei search index SOURCE --out FOLDER"
+        if found.allow is not None and not found.allow.any():
+            return f"no document meets the condition, of {int(self.material.live.sum()):,}"
+        only = "" if found.allow is None else " among the documents that meet the condition"
+        return f"nothing matches{only}: no word of the question is in the collection"
 
     def _groups(self, found: Found, k: int) -> list[dict[str, Any]]:
         total = sum(len(sense.members) for sense, _ in found.senses)

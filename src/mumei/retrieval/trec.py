@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -57,11 +58,25 @@ def read_qrels(path: Path | str) -> dict[str, dict[str, int]]:
                 f"{path}:{number}: {len(parts)} columns; a judgement has 'query 0 document grade', or 'query document grade'."
             )
         try:
-            grade = int(float(parts[-1]))
+            grade = int(parts[-1]) if "." not in parts[-1] else _whole(parts[-1])
         except (ValueError, OverflowError) as error:
             raise DataError(f"{path}:{number}: the grade {parts[-1]!r} is not a whole number.") from error
         found.setdefault(parts[0], {})[parts[-2]] = grade
     return found
+
+
+def _whole(text: str) -> int:
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def write_qrels(path: Path | str, judgements: Mapping[str, Mapping[str, int]]) -> None:
@@ -87,7 +102,7 @@ def read_run(path: Path | str) -> dict[str, dict[str, float]]:
         if document in ranking:
             raise DataError(f"{path}:{number}: document {document!r} comes twice for query {query!r}.")
         try:
-            ranking[document] = float(score)
+            ranking[document] = _finite(score)
         except ValueError as error:
             raise DataError(f"{path}:{number}: the score {score!r} is not a number.") from error
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -92,8 +93,9 @@ def _others(values: dict[str, Any], used: Sequence[str]) -> dict[str, Any]:
 
 def _simple(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return all(isinstance(item, (str, int, float, bool)) for item in value)
-    return isinstance(value, (str, int, float, bool))
+        return all(not isinstance(item, (list, tuple, dict)) and _simple(item) for item in value)
+    # NaN and infinity stand for a missing value here.
+    return isinstance(value, (str, int, bool)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def sample(readers: Sequence[Reader]) -> list[Record]:
