@@ -75,12 +75,6 @@ _ENTRIES: dict[str, Entry] = {
         "a language model of a folder or of the hub, decoder or encoder-decoder",
         tags=("generator", "text", "extra:text"),
     ),
-    "index/exact": Entry("mumei.retrieval.index:VectorStore", "vectors on the disk, searched exactly", tags=("index",)),
-    "index/hnsw": Entry(
-        "mumei.retrieval.hnsw:HNSWIndex", "approximate graph over a vector store", tags=("index", "extra:hnsw")
-    ),
-    "index/milvus": Entry("mumei.retrieval.milvus:MilvusIndex", "vectors in Milvus", tags=("index", "extra:milvus")),
-    "index/lance": Entry("mumei.retrieval.lance:LanceIndex", "vectors in LanceDB", tags=("index", "extra:lance")),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
