@@ -2,11 +2,12 @@
 
     python reproduce/run.py [FILE ...] [--update] [--table]
 
-An entry has a `claim` and one of: `run` (a command that prints one JSON object) with `expect` ({key: {published, tolerance,
-measured}}, a key like "medline.dense" going down into the object); `measured` by hand, with its `command` and `date`; or
-`cannot`, why it is out of reach here. `needs` names paths below `MUMEI_DATA` without which an entry is skipped.
-Verdicts: ok within the tolerance, near within twice the tolerance, fail beyond. `--update` writes what was measured and today's
-date into the file; `--table` writes docs/reproduce.md from the files alone. Exit code 1 if anything fails.
+An entry has a `claim` and one of: `run` (a command that prints one JSON object; {data} in it is the data's folder) with `expect`
+({key: {published, tolerance, measured}}, a key like "medline.dense" going down into the object); `measured` by hand, with its
+`command` and `date`; or `cannot`, why it is out of reach here. `needs` names paths below `MUMEI_DATA` without which an entry is
+skipped. Verdicts: ok within the tolerance, near within twice the tolerance, fail beyond, or where the command fails. An
+expectation without `published` is held to what was `measured` last. `--update` writes what was measured and today's date into the
+file, whose comments at the top stay; `--table` writes docs/reproduce.md from all files. Exit code 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import argparse
 import datetime
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from mumei.core.files import write_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -39,13 +43,20 @@ def verdict(measured: float, published: float, tolerance: float) -> str:
     return "ok" if apart <= tolerance else "near" if apart <= 2 * tolerance else "fail"
 
 
+class CannotRun(Exception):
+    """A command that failed, or printed something else than what is expected of it."""
+
+
 def dig(data: Any, key: str) -> float:
     """Return the number at a dotted key."""
     for part in key.split("."):
         if not isinstance(data, dict) or part not in data:
-            raise SystemExit(f"the command printed no {key!r}: {part!r} is not among {list(data)[:20]}")
+            there = list(data)[:20] if isinstance(data, dict) else data
+            raise CannotRun(f"the command printed no {key!r}: {part!r} is not among {there}")
         data = data[part]
-    return float(data)
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        raise CannotRun(f"the command printed {data!r} for {key!r}, not a number")
+    return data
 
 
 def skipped(entry: dict[str, Any]) -> str:
@@ -58,22 +69,61 @@ def skipped(entry: dict[str, Any]) -> str:
 
 def run_entry(entry: dict[str, Any]) -> list[tuple[str, float, str]]:
     """Run an entry's command and return (key, measured, verdict) for each expectation, noted in the entry too."""
-    command = entry["run"].format(data=DATA)
+    command = entry["run"].replace("{data}", shlex.quote(str(DATA)))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # "python" is this one
     environment = {**os.environ, "PATH": path}
     done = subprocess.run(
         command, shell=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, env=environment
     )
     if done.returncode:
-        raise SystemExit(f"{command}\nended with exit code {done.returncode}")
-    printed = json.loads(done.stdout)
+        raise CannotRun(f"{command}\nended with exit code {done.returncode}")
+    try:
+        printed = json.loads(done.stdout)
+    except ValueError as error:
+        raise CannotRun(f"{command}\nprinted no JSON ({error}): {done.stdout[:200]!r}") from error
+    found = {key: dig(printed, key) for key in entry["expect"]}
     results = []
     for key, wanted in entry["expect"].items():
-        measured = dig(printed, key)
-        wanted["measured"] = measured
-        results.append((key, measured, verdict(measured, wanted["published"], wanted["tolerance"])))
+        results.append((key, found[key], verdict(found[key], reference(wanted), wanted["tolerance"])))
+        wanted["measured"] = found[key]
     entry["date"] = datetime.date.today().isoformat()
     return results
+
+
+def reference(wanted: dict[str, Any]) -> float:
+    """Return what a measurement is held to: the published figure, else the one measured last."""
+    return wanted["published"] if "published" in wanted else wanted["measured"]
+
+
+def run_file(path: Path, update: bool) -> int:
+    """Run a file's entries, print their verdicts, and return how many failed."""
+    text = path.read_text(encoding="utf-8")
+    entries, failed, ran = yaml.safe_load(text), 0, False
+    for entry in entries:
+        reason = skipped(entry)
+        print(f"{path.stem}: {entry['claim']}" + (f" (skipped: {reason})" if reason else ""), flush=True)
+        if reason:
+            continue
+        held_to = {key: reference(wanted) for key, wanted in entry["expect"].items()}
+        try:
+            results = run_entry(entry)
+        except CannotRun as error:
+            print(f"  fail  {error}")
+            failed += 1
+            continue
+        ran = True
+        for key, measured, state in results:
+            named = "published" if "published" in entry["expect"][key] else "before"
+            print(f"  {state:<5} {key}: {measured} ({named} {held_to[key]})")
+            failed += state == "fail"
+    if update and ran:
+        top = []
+        for line in text.splitlines(keepends=True):
+            if not line.startswith("#"):
+                break
+            top.append(line)
+        write_text(path, "".join(top) + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120))
+    return failed
 
 
 def table(files: list[Path]) -> str:
@@ -98,8 +148,10 @@ def rows(entry: dict[str, Any]) -> list[str]:
     found = []
     for key, wanted in entry.get("expect", {}).items():
         measured = wanted.get("measured")
-        state = "not run" if measured is None else verdict(measured, wanted["published"], wanted["tolerance"])
-        found.append(f"| {entry['claim']}: {key} | {wanted['published']} | {measured} | {state} | {date} |")
+        state = "not run" if measured is None else "measured"
+        if measured is not None and "published" in wanted:
+            state = verdict(measured, wanted["published"], wanted["tolerance"])
+        found.append(f"| {entry['claim']}: {key} | {wanted.get('published', '-')} | {measured} | {state} | {date} |")
     if found:
         return found
     if "cannot" in entry:
@@ -115,22 +167,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
-    files = options.files or sorted(HERE.glob("*.yaml"))
+    every = sorted(HERE.glob("*.yaml"))
     if options.table:
-        (ROOT / "docs" / "reproduce.md").write_text(table(files), encoding="utf-8")
+        write_text(ROOT / "docs" / "reproduce.md", table(every))
         return 0
-    failed = 0
-    for path in files:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for entry in entries:
-            reason = skipped(entry)
-            print(f"{path.stem}: {entry['claim']}" + (f" (skipped: {reason})" if reason else ""))
-            for key, measured, state in [] if reason else run_entry(entry):
-                print(f"  {state:<5} {key}: {measured} (published {entry['expect'][key]['published']})")
-                failed += state == "fail"
-        if options.update:
-            path.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
-    return int(failed > 0)
+    return int(sum(run_file(path, options.update) for path in options.files or every) > 0)
 
 
 if __name__ == "__main__":

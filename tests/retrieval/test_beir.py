@@ -1,15 +1,17 @@
-"""BEIR folders, whole and broken, and known items."""
+"""BEIR folders, whole and broken."""
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 
 import pytest
 
 from mumei.core.errors import DataError, UsageError
 from mumei.retrieval.beir import BeirFolder
 from mumei.retrieval.documents import Document
-from mumei.retrieval.known_item import KnownItem, known_items
 
 
 @pytest.fixture
@@ -41,7 +43,14 @@ def test_what_is_missing_is_said_beside_what_is_there(folder):
     ("line", "message"),
     [
         ("{", ":3: not JSON"),
-        ('{"_id": "x"}', ":3: a line needs"),
+        ("[" * 100_000, ":3: not JSON"),
+        ("[1]", ":3: a line needs '_id' and 'text'"),
+        ('{"_id": "x"}', ":3: a line needs '_id' and 'text'"),
+        ('{"text": "x"}', ":3: a line needs '_id'.*it has None"),
+        ('{"_id": "", "text": "x"}', ":3: a line needs '_id'"),
+        ('{"_id": true, "text": "x"}', ":3: a line needs '_id'"),
+        ('{"_id": "x", "text": "x", "title": 3}', ":3: 'title' is int; it must be a text"),
+        ('{"_id": "x", "text": "x", "metadata": [1]}', ":3: 'metadata' is list; it must be an object"),
         ('{"_id": "d1", "text": "again"}', ":3: the id 'd1' came before"),
     ],
 )
@@ -52,30 +61,19 @@ def test_broken_lines_are_named(folder, line, message):
         list(BeirFolder(folder).documents())
 
 
-def documents(n=50):
-    return [
-        Document(str(i), f"The title of document {i}", f"This is sentence {i} first. Second one.") for i in range(n)
-    ]
+def test_a_packed_folder_gives_the_same(folder):
+    whole = BeirFolder(folder)
+    expected = list(whole.documents()), whole.queries(), whole.judgements()
+    for name, packer in (("corpus.jsonl", gzip), ("queries.jsonl", lzma), ("qrels/test.tsv", bz2)):
+        ending = {gzip: ".gz", lzma: ".xz", bz2: ".bz2"}[packer]
+        (folder / (name + ending)).write_bytes(packer.compress((folder / name).read_bytes()))
+        (folder / name).unlink()
+    packed = BeirFolder(folder)
+    assert (list(packed.documents()), packed.queries(), packed.judgements()) == expected
 
 
-def test_known_items_are_documents_own_titles_or_sentences():
-    assert known_items(documents(3)) == [KnownItem(f"The title of document {i}", str(i)) for i in range(3)]
-    assert known_items(documents(1), kind="sentence") == [KnownItem("This is sentence 0 first.", "0")]
-
-
-def test_a_seeded_sample_that_favours_no_document():
-    """Expected: each of 50 documents is drawn in 10/50 of the samples; 5 standard errors of 300 draws."""
-    assert known_items(documents(), 10, seed=1) == known_items(documents(), 10, seed=1)
-    drawn = [item.id for seed in range(300) for item in known_items(documents(), 10, seed=seed)]
-    shares = [drawn.count(str(i)) / 300 for i in range(50)]
-    assert max(abs(share - 0.2) for share in shares) < 5 * (0.2 * 0.8 / 300) ** 0.5
-
-
-def test_titles_that_are_shared_or_short_are_no_query():
-    twice = [Document("a", "The same long title", "x"), Document("b", "The same long title", "y")]
-    with pytest.raises(DataError, match="no document has a title"):
-        known_items([*twice, Document("c", "Short", "z")])
-    with pytest.raises(UsageError, match="kind='titel'"):
-        known_items(documents(), kind="titel")
-    with pytest.raises(UsageError, match="count=0"):
-        known_items(documents(), 0)
+def test_a_query_that_comes_twice_is_named(folder):
+    line = (folder / "queries.jsonl").read_text()
+    (folder / "queries.jsonl").write_text(f"{line}\n{line}\n")
+    with pytest.raises(DataError, match=r"queries\.jsonl:2: the id 'q1' came before"):
+        BeirFolder(folder).queries()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from mumei.core.errors import UsageError
-from mumei.retrieval.compare import bootstrap_means, compare, sign_flip_p
+from mumei.retrieval.compare import bootstrap_means, compare, properties, sign_flip_p
 
 JUDGED = {f"q{i:02d}": {"r": 1} for i in range(40)}
 
 
 def run(places):
     """A run whose query i has the relevant document at a place (0: not at all)."""
-    return {q: ["x"] * (p - 1) + ["r"] if p else ["x"] for q, p in zip(JUDGED, places, strict=True)}
+    return {q: [f"x{i}" for i in range(p - 1)] + ["r"] if p else ["x"] for q, p in zip(JUDGED, places, strict=True)}
 
 
 @pytest.fixture
@@ -55,9 +55,28 @@ def test_equal_runs_differ_by_nothing():
 def test_slices_and_their_warning(runs):
     found = compare(*runs, JUDGED, slices=lambda query: "low" if query < "q20" else "high" if query < "q38" else "few")
     assert {name: d.queries for name, d in found.slices.items()} == {"low": 20, "high": 18}
+    assert found.few == {"few": 2}
     table = found.to_table(("BM25", "HyDE"))
+    assert "fewer than 5 queries were left out: few" in table
     assert "2 slices" in table
     assert "BM25" in table
+
+
+def test_a_query_may_be_in_several_slices_and_one_of_all_queries_is_left_out(runs):
+    """Expected: the difference of a slice is that of the same queries compared alone."""
+    slices = {q: ["all of them", "even"] if int(q[1:]) % 2 == 0 else ["all of them"] for q in JUDGED}
+    found = compare(*runs, JUDGED, slices=slices).slices
+    alone = compare(*runs, {q: judged for q, judged in JUDGED.items() if int(q[1:]) % 2 == 0}).total
+    assert found == {"even": alone}
+
+
+def test_properties_of_queries():
+    assert properties("which of these words are many", {"type": "list", "language": "ja", "batch": 3}) == [
+        "length 6 to 12 words",
+        "type list",
+        "language ja",
+    ]
+    assert properties("a " * 13) == ["length over 12 words"]
 
 
 def test_the_same_seed_gives_the_same_interval(runs):
@@ -67,7 +86,10 @@ def test_the_same_seed_gives_the_same_interval(runs):
 def test_a_query_that_one_run_lacks_counts_0_there():
     a = run([1] * 40)
     b = {q: ranking for q, ranking in a.items() if q != "q00"}
-    assert compare(a, b, JUDGED, "MRR").harms == [("q00", 1.0, 0.0)]
+    found = compare(a, b, JUDGED, "MRR")
+    assert found.harms == [("q00", 1.0, 0.0)]
+    assert found.missing == (0, 1)
+    assert "HyDE lacks 1 queries, counted 0" in found.to_table(("BM25", "HyDE"))
 
 
 def test_many_queries_stay_within_memory():

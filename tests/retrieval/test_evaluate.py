@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mumei.core.errors import UsageError
+from mumei.core.errors import DataError, UsageError
 from mumei.retrieval.evaluate import Measure, evaluate, mean_ndcg, ndcg, order
 
 GRADES = st.dictionaries(st.sampled_from([f"d{i}" for i in range(12)]), st.integers(-1, 3), min_size=1)
@@ -55,12 +55,29 @@ def test_a_query_that_the_run_lacks_counts_0_or_is_skipped():
     judged = {"q": {"a": 1}, "r": {"a": 1}}
     zero = evaluate({"q": ["a"]}, judged, ["R@1"])
     assert (zero.mean["R@1"], zero.missing) == (0.5, ("r",))
-    assert "1 of them not in the run" in zero.to_table()
-    assert evaluate({"q": ["a"]}, judged, ["R@1"], missing="skip").mean["R@1"] == 1
+    assert "over 2 queries; 1 not in the run count 0" in zero.to_table()
+    skipped = evaluate({"q": ["a"]}, judged, ["R@1"], missing="skip")
+    assert skipped.mean["R@1"] == 1
+    assert "over 1 queries; 1 not in the run left out" in skipped.to_table()
 
 
 def test_a_query_without_a_relevant_document_counts_0():
     assert evaluate({"q": ["a"]}, {"q": {"a": 0}}, ALL).mean == dict.fromkeys(ALL, 0.0)
+
+
+def test_or_is_left_out():
+    judged = {"q": {"a": 1}, "r": {"a": 0}, "s": {}}
+    found = evaluate({"q": ["a"], "r": ["a"]}, judged, ["R@1"], empty="skip")
+    assert (found.mean["R@1"], found.empty, found.missing) == (1.0, ("r", "s"), ("s",))
+    assert "2 without a relevant document left out" in found.to_table()
+
+
+def test_scores_are_compared_as_32_bit_numbers():
+    """Expected: trec_eval's own answer: 1 and 1 + 1e-9 are equal there, so the larger id comes first."""
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    run, judged = {"q": {"a": 1 + 1e-9, "b": 1.0}}, {"q": {"a": 1}}
+    theirs = pytrec_eval.RelevanceEvaluator(judged, {"recip_rank"}).evaluate(run)["q"]["recip_rank"]
+    assert evaluate(run, judged, ["MRR"]).mean["MRR"] == theirs == 0.5
 
 
 def test_a_run_may_be_a_stream():
@@ -98,6 +115,14 @@ def test_wrong_input_is_refused():
         evaluate({"x": ["a"]}, {})
     with pytest.raises(UsageError, match="missing"):
         evaluate({"q": ["a"]}, {"q": {"a": 1}}, missing="zeros")
+    with pytest.raises(UsageError, match="empty"):
+        evaluate({"q": ["a"]}, {"q": {"a": 1}}, empty="zeros")
+    with pytest.raises(UsageError, match="'q' comes twice"):
+        evaluate([("q", ["a"]), ("q", ["b"])], {"q": {"a": 1}})
+    with pytest.raises(DataError, match="NaN"):
+        evaluate({"q": {"a": float("nan")}}, {"q": {"a": 1}})
+    with pytest.raises(DataError, match="names a document twice"):
+        evaluate({"q": ["a", "a"]}, {"q": {"a": 1}})
     with pytest.raises(UsageError, match="k=0"):
         ndcg(["a"], {"a": 1}, k=0)
     with pytest.raises(UsageError, match="at least one"):

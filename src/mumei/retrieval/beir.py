@@ -86,17 +86,29 @@ class BeirFolder:
     def unresolved(self) -> dict[str, int]:
         """Count judged ids that the corpus or the queries lack: {"documents": n, "queries": m}."""
         judged = self.judgements()
-        documents = {document.id for document in self.documents()}
-        wanted = {d for grades in judged.values() for d in grades}
-        return {"documents": len(wanted - documents), "queries": len(set(judged) - set(self.queries()))}
+        documents = {d for grades in judged.values() for d in grades}
+        for document in self.documents():
+            documents.discard(document.id)
+        return {"documents": len(documents), "queries": len(set(judged) - set(self.queries()))}
 
     @staticmethod
     def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, line in lines_of(path):
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}:{number}: not JSON ({error}).") from error
-            if not isinstance(row, dict) or not isinstance(row.get("text"), str) or "_id" not in row:
-                raise DataError(f"{path}:{number}: a line needs '_id' and 'text' (a text).")
-            yield number, {**row, "_id": str(row["_id"])}
+            yield number, _checked(row, f"{path}:{number}")
+
+
+def _checked(row: Any, where: str) -> dict[str, Any]:
+    """Return a line's object with its id as text, or raise `DataError`: a field is missing or of another type."""
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise DataError(f"{where}: a line needs '_id' and 'text' (a text).")
+    name = row.get("_id")
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        raise DataError(f"{where}: a line needs '_id' (a text that is not empty, or a whole number); it has {name!r}.")
+    for key, kind, what in (("title", str, "a text"), ("metadata", dict, "an object")):
+        if row.get(key) is not None and not isinstance(row[key], kind):
+            raise DataError(f"{where}: {key!r} is {type(row[key]).__name__}; it must be {what}, null or left out.")
+    return {**row, "_id": str(name)}

@@ -6,11 +6,10 @@ which flips the sign of each query's difference at random (Smucker, Allan and Ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mumei.core.errors import UsageError
 from mumei.core.seeds import numpy_generator
 from mumei.retrieval.evaluate import evaluate
 
@@ -52,6 +51,10 @@ class Comparison:
         The queries that differ most.
     slices : dict of name to Difference
         By a property of the queries.
+    few : dict of name to int
+        Slices that were left out, and how many queries they have: fewer than `LEAST`.
+    missing : (int, int)
+        How many judged queries the first and the second run lack; they count 0 there.
     """
 
     measure: str
@@ -59,6 +62,8 @@ class Comparison:
     gains: list[tuple[str, float, float]]
     harms: list[tuple[str, float, float]]
     slices: dict[str, Difference] = field(default_factory=dict)
+    few: dict[str, int] = field(default_factory=dict)
+    missing: tuple[int, int] = (0, 0)
 
     def to_table(self, names: tuple[str, str] = ("a", "b")) -> str:
         """Return the comparison as lines of text."""
@@ -67,6 +72,9 @@ class Comparison:
         lines += [_line(name, d) for name, d in {"all": self.total, **self.slices}.items()]
         if len(self.slices) > 1:
             lines.append(f"{len(self.slices)} slices were looked at: one in twenty differs by chance at p = .05")
+        if self.few:
+            lines.append(f"slices of fewer than {LEAST} queries were left out: {', '.join(self.few)}")
+        lines += [f"{name} lacks {n:,} queries, counted 0" for name, n in zip(names, self.missing, strict=True) if n]
         for title, listed in (("largest gains", self.gains), ("largest losses", self.harms)):
             lines += [f"{title}:"] if listed else []
             lines += [f"  {query:<24} {a:.3f} -> {b:.3f}" for query, a, b in listed]
@@ -86,7 +94,7 @@ def compare(
     judgements: Mapping[str, Mapping[str, int]],
     measure: str = "nDCG@10",
     *,
-    slices: Mapping[str, str] | Callable[[str], str] | None = None,
+    slices: Mapping[str, str | Sequence[str]] | Callable[[str], str | Sequence[str]] | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare two runs over the same judged queries; a query that a run lacks counts 0 there.
@@ -97,22 +105,17 @@ def compare(
         As in `evaluate`.
     judgements : mapping of query id to {document id: grade}
     measure : str
-    slices : mapping or function of query id to str, optional
-        A property of each query (its type, language, length); slices of fewer than 5 queries are left out.
+    slices : mapping or function of query id to str or list of str, optional
+        The slices that a query is in, such as those of `properties`. One of fewer than 5 queries is left out (see `few`), and
+        so is one that holds every query.
     seed : int
         Of the resampling.
     """
-    left, right = (next(iter(evaluate(run, judgements, [measure]).per_query.items())) for run in (a, b))
-    name, before = left
-    after = right[1]
+    first, second = (evaluate(run, judgements, [measure]) for run in (a, b))
+    name, before = next(iter(first.per_query.items()))
+    after = second.per_query[name]
     queries = sorted(before)
-    if not queries:
-        raise UsageError("there is no judged query to compare on.")
-    groups: dict[str, list[str]] = {}
-    if slices is not None:
-        of = slices if callable(slices) else lambda query: slices.get(query, "")
-        for query in queries:
-            groups.setdefault(str(of(query)), []).append(query)
+    groups = {} if slices is None else _groups(queries, slices)
     moved = sorted(((q, before[q], after[q]) for q in queries), key=lambda item: (item[1] - item[2], item[0]))
     return Comparison(
         name,
@@ -121,10 +124,36 @@ def compare(
         [item for item in reversed(moved[-LISTED:]) if item[1] - item[2] > TIE],
         {
             group: _difference(before, after, members, seed)
-            for group, members in sorted(groups.items())
-            if group and len(members) >= LEAST
+            for group, members in groups.items()
+            if len(members) >= LEAST
         },
+        {group: len(members) for group, members in groups.items() if len(members) < LEAST},
+        (len(first.missing), len(second.missing)),
     )
+
+
+def properties(text: str, metadata: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the slices that a query is in: by its length in words and by its metadata's `type` and `language`.
+
+    Examples
+    --------
+    >>> properties("does aspirin help", {"type": "yesno"})
+    ['length up to 5 words', 'type yesno']
+    """
+    words = len(text.split())
+    length = "up to 5 words" if words <= 5 else "6 to 12 words" if words <= 12 else "over 12 words"
+    named = [f"{key} {value}" for key in ("type", "language") if (value := (metadata or {}).get(key)) not in (None, "")]
+    return [f"length {length}", *named]
+
+
+def _groups(queries: list[str], slices: Any) -> dict[str, list[str]]:
+    """Return {slice: queries} by name; a slice that holds every query says nothing new and is left out."""
+    groups: dict[str, list[str]] = {}
+    for query in queries:
+        names: Any = slices(query) if callable(slices) else slices.get(query, ())
+        for name in dict.fromkeys([names] if isinstance(names, str) else names):
+            groups.setdefault(str(name), []).append(query)
+    return {name: groups[name] for name in sorted(groups) if name and len(groups[name]) < len(queries)}
 
 
 def _difference(before: Mapping[str, float], after: Mapping[str, float], queries: list[str], seed: int) -> Difference:

@@ -3,14 +3,16 @@
 Source: Järvelin and Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques"; trec_eval's `ndcg_cut`, `map`,
 `map_cut`, `recall`, `P`, `recip_rank` and `success`.
 Conventions, trec_eval's: gains are linear in the grade, a grade below 1 is not relevant, an unjudged document is not relevant,
-equal scores are ordered by document id, the larger first. A judged query that the run lacks counts 0 (trec_eval's `-c`), unless
-`missing="skip"`; a query whose judgements hold no relevant document counts 0.
+scores are compared as 32-bit numbers, equal ones are ordered by document id, the larger first. A judged query that the run
+lacks counts 0 (trec_eval's `-c`), unless `missing="skip"` (trec_eval without it); a query whose judgements hold no relevant
+document counts 0, as trec_eval does, unless `empty="skip"`: there nothing could be found.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,10 +132,16 @@ class Evaluation:
     per_query : dict of measure to dict of query id to value
     missing : tuple of str
         Judged queries that the run lacks.
+    empty : tuple of str
+        Queries whose judgements hold no relevant document.
+    counted : tuple of str
+        Which of the two are in the means, as 0: "missing", "empty".
     """
 
     per_query: dict[str, dict[str, float]]
     missing: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ("missing", "empty")
 
     @property
     def mean(self) -> dict[str, float]:
@@ -144,8 +152,15 @@ class Evaluation:
         """Return the means as lines of text."""
         lines = [f"{name:<12} {value:.4f}" for name, value in self.mean.items()]
         queries = max((len(values) for values in self.per_query.values()), default=0)
-        note = f", {len(self.missing)} of them not in the run, counted 0" if self.missing else ""
-        return "\n".join([*lines, f"over {queries:,} queries{note}"])
+        notes = [
+            f"; {len(some):,} {what} {'count 0' if name in self.counted else 'left out'}"
+            for name, some, what in (
+                ("missing", self.missing, "not in the run"),
+                ("empty", self.empty, "without a relevant document"),
+            )
+            if some
+        ]
+        return "\n".join([*lines, f"over {queries:,} queries{''.join(notes)}"])
 
 
 def evaluate(
@@ -154,6 +169,7 @@ def evaluate(
     measures: Sequence[str] = DEFAULT_MEASURES,
     *,
     missing: str = "zero",
+    empty: str = "zero",
 ) -> Evaluation:
     """Measure a run.
 
@@ -167,39 +183,50 @@ def evaluate(
         "nDCG@10", "AP", "R@100", "P@5", "MRR@10", "success@1", ...
     missing : {"zero", "skip"}
         What a judged query that the run lacks counts.
+    empty : {"zero", "skip"}
+        What a query whose judgements hold no relevant document counts.
 
     Raises
     ------
     UsageError
-        No judgement, no measure, an unknown one, or no query of the run is judged.
+        No judgement, no measure, an unknown one, no query of the run is judged, or a query comes twice.
+    DataError
+        A ranking names a document twice, or has a score that is NaN.
 
     Examples
     --------
     >>> evaluate({"q": ["a", "b"]}, {"q": {"b": 1}}, ["MRR@10", "P@1"]).mean
     {'MRR@10': 0.5, 'P@1': 0.0}
     """
-    if missing not in ("zero", "skip"):
-        raise unknown("choice of missing", missing, ("zero", "skip"))
+    for name, choice in (("missing", missing), ("empty", empty)):
+        if choice not in ("zero", "skip"):
+            raise unknown(f"choice of {name}", choice, ("zero", "skip"))
     parsed = [Measure.parse(name) for name in measures]
     if not judgements or not parsed:
         raise UsageError("an evaluation needs at least one judged query and one measure.")
+    hopeless = {query for query, judged in judgements.items() if not _relevant(judged)}
     per_query: dict[str, dict[str, float]] = {measure.name: {} for measure in parsed}
-    seen = set()
+    seen: set[str] = set()
     for query, ranking in _pairs(run):
-        if query in judgements:
-            seen.add(query)
-            ranked = order(ranking)
-            for measure in parsed:
-                per_query[measure.name][query] = measure(ranked, judgements[query])
+        if query not in judgements:
+            continue
+        if query in seen:
+            raise UsageError(f"query {query!r} comes twice in the run; give each query's ranking whole.")
+        seen.add(query)
+        ranked = order(ranking)
+        for measure in parsed:
+            per_query[measure.name][query] = measure(ranked, judgements[query])
     if not seen:
         raise UsageError(
             f"no query of the run is judged; judged are {', '.join(list(judgements)[:3])}, ... Check that both use the same ids."
         )
     absent = tuple(query for query in judgements if query not in seen)
-    if missing == "zero":
-        for values in per_query.values():
-            values.update(dict.fromkeys(absent, 0.0))
-    return Evaluation(per_query, absent)
+    counted = tuple(name for name, choice in (("missing", missing), ("empty", empty)) if choice == "zero")
+    for values in per_query.values():
+        values.update(dict.fromkeys(absent if missing == "zero" else (), 0.0))
+        for query in hopeless if empty == "skip" else ():
+            values.pop(query, None)
+    return Evaluation(per_query, absent, tuple(query for query in judgements if query in hopeless), counted)
 
 
 def _pairs(run: Any) -> Iterator[tuple[str, Any]]:
@@ -207,15 +234,26 @@ def _pairs(run: Any) -> Iterator[tuple[str, Any]]:
 
 
 def order(ranking: Mapping[str, float] | Sequence[str]) -> list[str]:
-    """Return document ids, best first; equal scores by id, the larger first, as trec_eval does."""
+    """Return document ids, best first: by score as a 32-bit number, then by id, the larger first, as trec_eval does.
+
+    Raises
+    ------
+    DataError
+        A score is NaN, or a list of ids names one twice.
+
+    Examples
+    --------
+    >>> order({"a": 1.0, "b": 2.0, "c": 1.0 + 1e-9})
+    ['b', 'c', 'a']
+    """
     if not isinstance(ranking, Mapping):
         if len(set(ranking)) != len(ranking):
             raise DataError("a ranking names a document twice; every document has one place.")
         return list(ranking)
-    if any(score != score for score in ranking.values()):
+    scores = dict(zip(ranking, array("f", ranking.values()), strict=True))
+    if any(score != score for score in scores.values()):
         raise DataError("a ranking has a score that is NaN, which has no place in an order.")
-    by_id = sorted(ranking, reverse=True)
-    return sorted(by_id, key=lambda document: -ranking[document])
+    return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)
 
 
 def mean_ndcg(run: Mapping[str, Sequence[str]], judgements: Mapping[str, Judged], k: int = 10) -> float:
