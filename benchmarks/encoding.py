@@ -1,7 +1,9 @@
-"""The embedded encoder beside sentence-transformers on the same texts, in one run: documents per second and share of the limit.
+"""The embedded encoder on each runtime beside sentence-transformers on the same texts, in one run.
 
-    python benchmarks/encoding.py [--texts 300] [--threads 2] [--json]
+    python benchmarks/encoding.py [--texts 300] [--threads 2] [--rounds 3] [--json]
 
+Documents per second (the best of the rounds; contenders take turns, so that another program slows all of them), the ratio to
+sentence-transformers' default, cosine to its float32 vectors, and the share of the limit.
 The texts are the embedded corpus joined to about 225 tokens each, the length of an abstract. The limit is the bfloat16 (or
 float32) product's speed measured here; a text of n tokens costs 12 d^2 n L + 4 n^2 d L multiply-adds and adds for L layers of
 width d.
@@ -11,14 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 
+import numpy as np
 import torch
 
+from mumei.core.errors import MumeiError
 from mumei.discover.primer import load_passages
-from mumei.retrieval.encoders import MiniLMEncoder
+from mumei.retrieval.encoders import MiniLMEncoder, text_encoder
 
 LAYERS, WIDTH = 6, 384
+PEER = "sentence-transformers float32"
 
 
 def load_texts(count: int) -> list[str]:
@@ -41,10 +47,37 @@ def product_speed(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / best(lambda: a @ b, 20) / 1e9
 
 
+def contenders(ours: MiniLMEncoder, threads: int) -> dict:
+    """Return what encodes, by name; what is not installed is left out."""
+    calls = {f"mumei {ours.dtype}": ours.encode}
+    for runtime, dtypes in (("openvino", ("float32", "bfloat16", "int8")), ("onnxruntime", ("float32", "int8"))):
+        for dtype in dtypes:
+            try:
+                encoder = text_encoder(None, runtime=runtime, dtype=dtype)
+                encoder.encode(["a first text, so that the network is built"] * 4)
+            except MumeiError as error:
+                print(f"left out: {runtime} {dtype}: {error}", file=sys.stderr)
+                continue
+            calls[f"mumei {runtime} {dtype}"] = encoder.encode
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        return calls
+    for dtype in ("float32", "bfloat16"):
+        peer = SentenceTransformer(str(ours.folder), device="cpu", model_kwargs={"dtype": dtype})
+        # The default: batches of 32, sorted by length, float32.
+        calls[f"sentence-transformers {dtype}"] = lambda texts, peer=peer: peer.encode(
+            texts, normalize_embeddings=True, show_progress_bar=False
+        )
+    torch.set_num_threads(threads)
+    return calls
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -53,25 +86,29 @@ def main() -> None:
     ours.encode(texts[:8])
     lengths = [len(e.ids) for e in ours._tokenizer.encode_batch(texts)]
     flops = sum(LAYERS * (24 * WIDTH**2 * n + 4 * n * n * WIDTH) for n in lengths)
-    runs = {f"mumei {ours.dtype}": lambda: ours.encode(texts)}
-    try:
-        from sentence_transformers import SentenceTransformer
-
-        for dtype in ("float32", "bfloat16"):
-            peer = SentenceTransformer(str(ours.folder), device="cpu", model_kwargs={"torch_dtype": dtype})
-            runs[f"sentence-transformers {dtype}"] = lambda p=peer: p.encode(
-                texts, batch_size=16, show_progress_bar=False
-            )
-    except ImportError:
-        pass
-    seconds = {name: best(call) for name, call in runs.items()}
+    calls = contenders(ours, options.threads)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    vectors = {}
+    for _ in range(options.rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            vectors[name] = np.asarray(call(texts), dtype=np.float32)
+            seconds[name].append(time.perf_counter() - start)
     limit = product_speed(getattr(torch, ours.dtype))
+    reference = vectors[PEER if PEER in vectors else next(iter(vectors))]
+    rate = {name: len(texts) / min(times) for name, times in seconds.items()}
+    near = {name: (v * reference).sum(1) for name, v in vectors.items()}
     result = {
         "tokens per text": round(sum(lengths) / len(lengths), 1),
-        "documents per second": {name: round(len(texts) / s, 1) for name, s in seconds.items()},
-        "GFLOP/s": {name: round(flops / s / 1e9, 1) for name, s in seconds.items()},
+        "documents per second": {name: round(r, 1) for name, r in rate.items()},
+        "ratio to sentence-transformers' default": {name: round(r / rate[PEER], 2) for name, r in rate.items()}
+        if PEER in rate
+        else {},
+        "cosine to float32, mean and least": {
+            name: [round(float(c.mean()), 6), round(float(c.min()), 6)] for name, c in near.items()
+        },
         f"product limit in {ours.dtype}, GFLOP/s": round(limit, 1),
-        "share of the limit": {name: round(flops / s / 1e9 / limit, 3) for name, s in seconds.items()},
+        "share of that limit": {name: round(flops * r / len(texts) / 1e9 / limit, 3) for name, r in rate.items()},
     }
     print(json.dumps(result, indent=2) if options.json else "\n".join(f"{k}: {v}" for k, v in result.items()))
 
