@@ -242,3 +242,21 @@ def test_a_folder_without_a_model(tmp_path, monkeypatch, gpt2):
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UsageError, match="safetensors"):
         TransformersGenerator(tmp_path)
+
+
+def test_a_search_with_a_local_model_makes_nothing_the_second_time(gpt2, tmp_path):
+    from toys import ToyMaterial
+
+    from mumei.retrieval.generation_store import CachedGenerator, GenerationStore
+    from mumei.retrieval.hyde import Hyde
+    from mumei.retrieval.searcher import Searcher
+
+    cached = CachedGenerator(open_generator(f"local:{gpt2}"), GenerationStore(tmp_path))
+    searcher = Searcher(ToyMaterial(), generator=cached, mode="on", hyde=Hyde(n=2, max_tokens=12, guard=False))
+    first = searcher.search("heart blood")
+    assert [bool(g.text) for g in first.generations] == [True, True]
+    assert (cached.hits, cached.misses) == (0, 2)
+    second = searcher.search("heart blood")
+    assert (cached.hits, cached.misses) == (2, 2)
+    assert [g.text for g in second.generations] == [g.text for g in first.generations]
+    assert [hit["row"] for hit in second.hits] == [hit["row"] for hit in first.hits]
