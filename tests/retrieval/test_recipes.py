@@ -23,7 +23,12 @@ from mumei.retrieval.recipes import Recipe, find_recipe, read_recipe
 )
 def test_presets(name, pooling, unit, query, document):
     found = find_recipe(name)
-    assert (found.pooling, found.normalize, found.query_prefix, found.document_prefix) == (pooling, unit, query, document)
+    assert (found.pooling, found.normalize, found.query_prefix, found.document_prefix) == (
+        pooling,
+        unit,
+        query,
+        document,
+    )
     assert find_recipe(f"/models/{name.partition('/')[2]}") == found
     assert found.symmetric == (query == document)
 
@@ -54,7 +59,9 @@ def test_a_folder_says_how_it_pools(tmp_path):
     flags = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
     prompts = {"prompts": {"query": "ask: ", "document": "doc: "}}
     first = write(
-        tmp_path / "a", flags, **{"config_sentence_transformers.json": prompts, "sentence_bert_config.json": {"max_seq_length": 77}}
+        tmp_path / "a",
+        flags,
+        **{"config_sentence_transformers.json": prompts, "sentence_bert_config.json": {"max_seq_length": 77}},
     )
     assert read_recipe(first) == Recipe("cls", True, "ask: ", "doc: ", 77)
     second = write(tmp_path / "b", {"pooling_mode": "mean"}, ("Transformer", "Pooling"))

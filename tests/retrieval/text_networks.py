@@ -49,7 +49,9 @@ def make_bert(folder: Path, *, seed: int = 0, width: int = WIDTH, positions: int
     return folder
 
 
-def by_hand(folder: Path, texts: list[str], pooling: str, normalize: bool, cut: int = 64, prefix: str = "") -> np.ndarray:
+def by_hand(
+    folder: Path, texts: list[str], pooling: str, normalize: bool, cut: int = 64, prefix: str = ""
+) -> np.ndarray:
     """Return the vectors as transformers computes them text by text in float32, pooled in NumPy."""
     import torch
     from transformers import BertModel, PreTrainedTokenizerFast

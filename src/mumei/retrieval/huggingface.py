@@ -12,6 +12,7 @@ Departures from the authors' own code:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -234,16 +235,23 @@ def _require() -> None:
         raise MissingExtraError("a Hugging Face encoder", "transformers", "text") from error
 
 
-def _from_hub(model: str, load: Callable[[str], Any]) -> Any:
+def _from_hub(model: str, load: Callable[..., Any]) -> Any:
+    """Return `load(model)`: from this machine where it is here, which needs no network and keeps the version; else the hub."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return load(model, local_files_only=True)
     try:
         return load(model)
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"no encoder at {model!r}: {reason:.200} {OTHERWISE}") from error
+        raise _not_had(model, error) from error
+
+
+def _not_had(model: str, error: Exception) -> UsageError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UsageError(f"no encoder at {model!r}: {reason:.200} {OTHERWISE}")
 
 
 def files_of(model: str) -> Path | None:
-    """Return the folder with a model's `modules.json` and what that names; None where it has none or it cannot be had."""
+    """Return the folder with a model's `modules.json` and what that names; None where it has none."""
     folder = Path(model)
     if folder.is_dir():
         return folder
@@ -256,15 +264,25 @@ def files_of(model: str) -> Path | None:
 
 
 def _hub_file(model: str, name: str) -> Path | None:
+    """Return a file of a hub repository, or None where the repository has none of that name."""
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError as error:
         raise MissingExtraError("a model of the hub", "huggingface-hub", "text") from error
     try:
+        known = try_to_load_from_cache(model, name)
+        if known is not None:  # a path, or a mark that the hub has no such file
+            return Path(known) if isinstance(known, str) else None
         return Path(hf_hub_download(model, name))
-    except (OSError, HFValidationError, ValueError):  # not there, not reachable, or not a name of the hub
+    except LocalEntryNotFoundError as error:  # the hub cannot be reached
+        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return None  # the model is here: transformers has fetched it, which takes `modules.json` where there is one
+        raise _not_had(model, error) from error
+    except EntryNotFoundError:
         return None
+    except (OSError, ValueError) as error:  # no such repository, or not a name of the hub
+        raise _not_had(model, error) from error
 
 
 def is_sentence_transformer(model: str) -> bool:

@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -163,6 +164,7 @@ class _Kept:
         make_folder(folder)
         self._check_owner(name)
         self._files: dict[str, IO[bytes]] = {}
+        weakref.finalize(self, _close, self._files)
         self._sorted = np.empty(0, dtype="S16")
         self._rows = np.empty(0, dtype=np.int64)
         self._recent: dict[bytes, int] = {}
@@ -198,8 +200,7 @@ class _Kept:
         return self._file("vectors.f32")
 
     def close(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
+        _close(self._files)
 
     def _whole(self) -> int:
         """Return how many records are complete in both files."""
@@ -301,6 +302,11 @@ class _Kept:
             except OSError as error:
                 raise storage_error(error, self.folder) from error
         self.refresh()
+
+
+def _close(files: dict[str, IO[bytes]]) -> None:
+    while files:
+        files.popitem()[1].close()
 
 
 def _read_at(file: IO[bytes], size: int, offset: int) -> bytes:
