@@ -29,10 +29,11 @@ def test_another_name_is_left_to_the_one_who_compares(name):
 
 def test_sentence_transformers_have_the_model_as_their_name(monkeypatch):
     class Stand(encoders.SentenceTransformerEncoder):
-        def __init__(self, model):
+        def __init__(self, model, **options):
             self.name, self.dim = f"sentence-transformers/{model}", 3
 
     monkeypatch.setattr(encoders, "SentenceTransformerEncoder", Stand)
+    monkeypatch.setattr("mumei.retrieval.huggingface.is_sentence_transformer", lambda name: True)
     assert how_to_make(Stand("a/b")) == "a/b"
     assert make_encoder(how_to_make(Stand("a/b")), "sentence-transformers/a/b").name == "sentence-transformers/a/b"
 
