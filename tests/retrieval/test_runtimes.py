@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from text_networks import TEXTS, WIDTH, by_hand, make_bert
 
 from mumei.core.errors import DataError, MissingExtraError, UsageError
 from mumei.retrieval import runtimes
@@ -14,7 +15,6 @@ from mumei.retrieval.encoders import MiniLMEncoder, text_encoder
 from mumei.retrieval.evaluate import mean_ndcg
 from mumei.retrieval.runtimes import RUNTIMES, OpenVinoEncoder, random_tokens
 from mumei.testing import check_encoder
-from tests.retrieval.text_networks import TEXTS, WIDTH, by_hand, make_bert
 
 BOTH = ("openvino", "onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -91,9 +91,7 @@ def test_int8_finds_as_well_as_float32(runtime, data_dir):
     """MED: nDCG@10 .7875 in float32; a loss of .005 at most is wanted."""
     need(runtime)
     folder = data_dir / "retrieval/medline"
-    docs, queries = (
-        [json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in ("corpus", "queries")
-    )
+    docs, queries = ([json.loads(line) for line in (folder / f"{name}.jsonl").open()] for name in ("corpus", "queries"))
     judged: dict[str, dict[str, int]] = {}
     for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
         query, doc, grade = line.split("\t")
