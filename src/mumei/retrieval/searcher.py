@@ -274,7 +274,8 @@ class Searcher:
     def _use_summary(self, found: Found, summary: str, depth: int) -> None:
         """Search the summary of a long question in its place, if it is about the same thing."""
         text, _ = self._readable(summary) if summary else (None, "")
-        vector = None if text is None else self.material.encoder.encode([text])[0]
+        encode = getattr(self.material.encoder, "encode_queries", None) or self.material.encoder.encode
+        vector = None if text is None else encode([text])[0]
         if vector is None or (self.guard is not None and not self.guard.keeps(found.vector, vector[None])[0][0]):
             found.notes.append("the question's summary was not about the question and was not used")
             return
@@ -441,7 +442,7 @@ def read_query(query: str, encoder: Any) -> tuple[str | None, str]:
     """Return what an encoder is given for a query, or None and a note where it cannot read the query's script."""
     if encoder.name.startswith("all-MiniLM-L6-v2") and not _mostly_latin(query):
         return None, (
-            "searched by words alone: the embedded encoder knows English; a multilingual one can be chosen with --encoder"
+            "searched by words alone: the embedded encoder knows English; a multilingual one is chosen by --encoder when the collection is made"
         )
     return query, ""
 
