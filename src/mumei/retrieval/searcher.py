@@ -442,7 +442,8 @@ def read_query(query: str, encoder: Any) -> tuple[str | None, str]:
     """Return what an encoder is given for a query, or None and a note where it cannot read the query's script."""
     if encoder.name.startswith("all-MiniLM-L6-v2") and not _mostly_latin(query):
         return None, (
-            "searched by words alone: the embedded encoder knows English; a multilingual one is chosen by --encoder when the collection is made"
+            "searched by words alone: the embedded encoder knows English; "
+            "a multilingual one is chosen by --encoder when the collection is made"
         )
     return query, ""
 
