@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import MissingExtraError, UsageError, unknown
-from mumei.retrieval.batching import TOKENS_PER_BATCH, check_max_tokens, check_texts, group_by_length, token_batches
+from mumei.core.threads import in_order, torch_pool
+from mumei.retrieval.batching import (
+    TOKENS_PER_BATCH,
+    Batch,
+    check_max_tokens,
+    check_texts,
+    group_by_length,
+    token_batches,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,13 +136,26 @@ class MiniLMEncoder:
         texts = check_texts(items)
         self._load()
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        group = partial(group_by_length, batch_size=batch_size, budget=TOKENS_PER_BATCH)
-        for rows, tokens in token_batches(texts, self._tokenise, group):
-            pooled = self._model.mean_pooled(tokens).cpu().numpy()
+        budget = TOKENS_PER_BATCH * (1 if self.device == "cpu" else 16)  # a GPU wants more at once
+        group = partial(group_by_length, batch_size=batch_size, budget=budget)
+        for rows, pooled in self._pooled(token_batches(texts, self._tokenise, group)):
             vectors[rows] = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
             if progress is not None:
                 progress(len(rows))
         return vectors
+
+    def _pooled(self, batches: Iterator[Batch]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yield each batch's rows and their vectors: a batch a core where there are several batches, else all on one."""
+        import torch
+
+        def work(batch: Batch) -> tuple[list[int], np.ndarray]:
+            return batch[0], self._model.mean_pooled(batch[1]).cpu().numpy()
+
+        threads, first = torch.get_num_threads(), list(islice(batches, 2))
+        several = chain(first, batches)
+        if len(first) < 2 or threads == 1 or self.device != "cpu":
+            return map(work, several)
+        return in_order(torch_pool(threads), work, several, 2 * threads)
 
     def _tokenise(self, texts: list[str]) -> list[list[int]]:
         return [e.ids for e in self._tokenizer.encode_batch_fast(texts)]

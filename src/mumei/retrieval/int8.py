@@ -11,18 +11,15 @@ is `torch._int_mm` (oneDNN: the CPU's 8-bit instructions).
 
 from __future__ import annotations
 
-import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 from mumei.core.files import atomic_open
+from mumei.core.threads import in_order, torch_pool
 from mumei.retrieval.exact import LARGE, SLACK, Candidates, picked
 from mumei.retrieval.segments import CHUNK, chunks, map_array
 
@@ -206,24 +203,5 @@ def _in_threads(
     def work(group: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [call(part) for part in group]
 
-    pool, ahead = _pool(os.getpid(), threads), threads + 1
-    waiting = deque(pool.submit(work, group) for group in groups[:ahead])
-    for group in [*groups[ahead:], *[None] * len(waiting)]:
-        done = waiting.popleft().result()
-        if group is not None:
-            waiting.append(pool.submit(work, group))
+    for done in in_order(torch_pool(threads), work, groups, threads + 1):
         yield from done
-
-
-@cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    import torch
-
-    pool = ThreadPoolExecutor(threads, "mumei-scan", initializer=lambda: torch.set_num_threads(1))
-    # torch hands the last number set to threads that begin later: set ours again once all of these have set theirs.
-    together = Barrier(threads + 1)
-    for _ in range(threads):
-        pool.submit(together.wait)
-    together.wait()
-    torch.set_num_threads(threads)
-    return pool

@@ -16,7 +16,6 @@ one scale a weight column and attention, norms and sums stay in floating point. 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 from mumei.core.errors import MissingExtraError, UsageError, unknown
 from mumei.core.fetch import cache_folder
 from mumei.core.files import atomic_open, make_folder, sha256_file
+from mumei.core.threads import in_order
 from mumei.retrieval.batching import (
+    TOKENS_PER_BATCH,
     Batch,
     check_max_tokens,
     check_texts,
@@ -39,7 +40,6 @@ from mumei.retrieval.recipes import Recipe, find_recipe
 if TYPE_CHECKING:
     import numpy as np
 
-BUDGET = 1024  # tokens a batch: four abstracts, whose activations stay in a core's cache
 EMBEDDED_CUT = 256  # tokens, as for the torch runtime
 
 
@@ -160,7 +160,7 @@ class RuntimeEncoder:
         raise NotImplementedError
 
     def _group(self, batch_size: int | None) -> Callable[[list[int], list[list[int]]], Iterator[Batch]]:
-        return partial(group_by_equal_length, batch_size=batch_size, budget=BUDGET)
+        return partial(group_by_equal_length, batch_size=batch_size, budget=TOKENS_PER_BATCH)
 
     def encode(
         self, items: Sequence[str], *, batch_size: int | None = None, progress: Callable[[int], Any] | None = None
@@ -338,24 +338,15 @@ class OnnxRuntimeEncoder(RuntimeEncoder):
         session = self._session
 
         def run(batches: Iterator[Batch]) -> Iterator[tuple[list[int], np.ndarray]]:
-            from collections import deque
-            from concurrent.futures import Future, ThreadPoolExecutor
+            from concurrent.futures import ThreadPoolExecutor
 
             import numpy as np
 
             def infer(batch: Batch) -> tuple[list[int], np.ndarray]:
                 return batch[0], session.run(None, {"ids": np.array(batch[1], dtype=np.int64)})[0]
 
-            waiting: deque[Future[tuple[list[int], np.ndarray]]] = deque()
-            with contextlib.ExitStack() as stack:
-                pool = stack.enter_context(ThreadPoolExecutor(self.threads))
-                stack.callback(lambda: [w.cancel() for w in waiting])
-                for batch in batches:
-                    waiting.append(pool.submit(infer, batch))
-                    if len(waiting) > 2 * self.threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+            with ThreadPoolExecutor(self.threads) as pool:
+                yield from in_order(pool, infer, batches, 2 * self.threads + 1)
 
         return run
 
