@@ -120,7 +120,7 @@ def loss(
 ) -> Loss:
     """Return what training minimises on a batch (n, n_features): nats per row, with parts "reconstruction" and "kl".
 
-    For A and the importance-weighted bound the parts are estimates from the same samples where there are any ("bound" alone for the latter).
+    The importance-weighted bound has the part "bound" alone.
     """
     if config.estimator == "iwae":
         value = bound(net, x, generator, config, covariates).mean()
