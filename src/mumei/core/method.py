@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -110,9 +110,9 @@ class Objective:
         return Loss(loss) if isinstance(loss, Tensor) else loss
 
 
-def make_optimizer(config: TrainConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser that a configuration names, over the parameters that learn."""
-    learning = [p for p in parameters if p.requires_grad]
+def make_optimizer(config: TrainConfig, parameters: list[Any]) -> torch.optim.Optimizer:
+    """Return the optimiser that a configuration names, over the parameters that learn, or over groups of them (torch's dicts)."""
+    learning = [p for p in parameters if isinstance(p, dict) or p.requires_grad]
     if not learning:
         raise UsageError("there is nothing to train: no parameter requires a gradient.")
     if callable(config.optimizer):
