@@ -18,7 +18,7 @@ Adagrad's sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -229,10 +229,14 @@ class WrittenOut:
     def step(self, batch: tuple[Tensor, ...], at: At) -> Loss:
         """Make one update; parts are nats per row."""
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            self.engine.refresh()
-            parts = self.gradients(batch[0], at)
-            at.optimizers["all"].step()
-        return Loss(None, parts)
+            return Loss(None, self.update(batch[0], at))
+
+    def update(self, batch: Tensor, at: At) -> Mapping[str, Tensor | float]:
+        """Make one step down the gradients and return the parts."""
+        self.engine.refresh()
+        parts = self.gradients(batch, at)
+        at.optimizers["all"].step()
+        return parts
 
     def gradients(self, batch: Tensor, at: At) -> dict[str, Tensor]:
         """Write the gradients of what is minimised and return the parts to watch."""
