@@ -7,8 +7,8 @@ of its own, which lives as long as training does. A step on some rows:
     M    5 updates of the decoder on log p(x, z) at these z, with the same prior and optimiser as AEVB
 
 The paper's algorithm is not online: its steps are on all rows (`batch_size` as large as the data). Smaller batches are allowed
-and learn faster; that is a departure, and is not what Figure 3 shows. Departures: chains start from N(0, I), the sampler uses float32
-whatever the precision of the products; the decoder alone learns, the encoder's weights only feel their prior.
+and learn faster; that is a departure, and is not what Figure 3 shows. Departures: chains start from N(0, I); the sampler uses
+float32 whatever the precision of the products; the decoder alone learns, the encoder's weights only feel their prior.
 """
 
 from __future__ import annotations
