@@ -1,12 +1,14 @@
 """Keep the published figures true: run what `reproduce/*.yaml` names, compare, and write the table of the documents.
 
-    python reproduce/run.py [FILE ...] [--update] [--table]
+    python reproduce/run.py [FILE ...] [--full] [--update] [--table] [--json]
 
 An entry has a `claim` and one of: `run` (a command that prints one JSON object; {data} in it is the data's folder) with `expect`
 ({key: {published, tolerance, measured}}, a key like "medline.dense" going down into the object); `measured` by hand, with its
 `command` and `date`; or `cannot`, why it is out of reach here. `needs` names paths below `MUMEI_DATA` without which an entry is
-skipped. Verdicts: ok within the tolerance, near within twice the tolerance, fail beyond, or where the command fails. An
-expectation without `published` is held to what was `measured` last. `--update` writes what was measured and today's date into the
+skipped; `size: full` marks what takes long and runs with `--full` alone. Verdicts: ok within the tolerance, near within twice the
+tolerance, fail beyond, or where the command fails; with `better: higher` (or lower) a figure on that side of the published one
+is ok too. An expectation without `published` is held to what was `measured` last. `--json` prints the results as one JSON
+document, the progress going to standard error. `--update` writes what was measured and today's date into the
 file, whose comments at the top stay; `--table` writes docs/reproduce.md from all files. Exit code 1 if anything fails.
 """
 
@@ -28,18 +30,22 @@ from mumei.core.files import write_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+OUT: dict[str, Any] = {"to": None}  # None is standard output as it is at the time
 DATA = Path(os.environ.get("MUMEI_DATA", ROOT.parent / "shared" / "data"))
 
 
-def verdict(measured: float, published: float, tolerance: float) -> str:
-    """Return ok, near or fail.
+def verdict(measured: float, published: float, tolerance: float, better: str = "") -> str:
+    """Return ok, near or fail; `better` is "higher", "lower" or nothing, where both sides count.
 
     Examples
     --------
     >>> verdict(0.9, 0.903, 0.005), verdict(0.9, 0.909, 0.005), verdict(0.9, 0.95, 0.005)
     ('ok', 'near', 'fail')
+    >>> verdict(0.99, 0.9, 0.005, "higher"), verdict(0.8, 0.9, 0.005, "higher")
+    ('ok', 'fail')
     """
-    apart = abs(measured - published) - 1e-9
+    signed = measured - published
+    apart = {"higher": -signed, "lower": signed}.get(better, abs(signed)) - 1e-9
     return "ok" if apart <= tolerance else "near" if apart <= 2 * tolerance else "fail"
 
 
@@ -59,10 +65,12 @@ def dig(data: Any, key: str) -> float:
     return data
 
 
-def skipped(entry: dict[str, Any]) -> str:
+def skipped(entry: dict[str, Any], full: bool) -> str:
     """Return why an entry is not run, or an empty string."""
     if "run" not in entry:
         return entry.get("cannot") or "recorded by hand"
+    if entry.get("size") == "full" and not full:
+        return "long: give --full"
     missing = [name for name in entry.get("needs", []) if not (DATA / name).exists()]
     return f"no {DATA / missing[0]}" if missing else ""
 
@@ -84,10 +92,15 @@ def run_entry(entry: dict[str, Any]) -> list[tuple[str, float, str]]:
     found = {key: dig(printed, key) for key in entry["expect"]}
     results = []
     for key, wanted in entry["expect"].items():
-        results.append((key, found[key], verdict(found[key], reference(wanted), wanted["tolerance"])))
+        results.append((key, found[key], judge(found[key], wanted)))
         wanted["measured"] = found[key]
     entry["date"] = datetime.date.today().isoformat()
     return results
+
+
+def judge(measured: float, wanted: dict[str, Any]) -> str:
+    """Return the verdict on a measurement."""
+    return verdict(measured, reference(wanted), wanted["tolerance"], wanted.get("better", ""))
 
 
 def reference(wanted: dict[str, Any]) -> float:
@@ -95,35 +108,46 @@ def reference(wanted: dict[str, Any]) -> float:
     return wanted["published"] if "published" in wanted else wanted["measured"]
 
 
-def run_file(path: Path, update: bool) -> int:
-    """Run a file's entries, print their verdicts, and return how many failed."""
+def run_file(path: Path, update: bool, full: bool = False) -> list[dict[str, Any]]:
+    """Run a file's entries, say their verdicts on standard error or output, and return them."""
     text = path.read_text(encoding="utf-8")
-    entries, failed, ran = yaml.safe_load(text), 0, False
+    entries, done, ran = yaml.safe_load(text), [], False
     for entry in entries:
-        reason = skipped(entry)
-        print(f"{path.stem}: {entry['claim']}" + (f" (skipped: {reason})" if reason else ""), flush=True)
+        reason, common = skipped(entry, full), {"file": path.stem, "claim": entry["claim"]}
+        say(f"{path.stem}: {entry['claim']}" + (f" (skipped: {reason})" if reason else ""))
         if reason:
+            done.append({**common, "verdict": "skipped", "reason": reason})
             continue
         held_to = {key: reference(wanted) for key, wanted in entry["expect"].items()}
         try:
             results = run_entry(entry)
         except CannotRun as error:
-            print(f"  fail  {error}")
-            failed += 1
+            say(f"  fail  {error}")
+            done.append({**common, "verdict": "fail", "reason": str(error)})
             continue
         ran = True
         for key, measured, state in results:
             named = "published" if "published" in entry["expect"][key] else "before"
-            print(f"  {state:<5} {key}: {measured} ({named} {held_to[key]})")
-            failed += state == "fail"
+            say(f"  {state:<5} {key}: {measured} ({named} {held_to[key]})")
+            done.append({**common, "key": key, "verdict": state, "measured": measured, named: held_to[key]})
     if update and ran:
-        top = []
-        for line in text.splitlines(keepends=True):
-            if not line.startswith("#"):
-                break
-            top.append(line)
-        write_text(path, "".join(top) + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120))
-    return failed
+        write_back(path, text, entries)
+    return done
+
+
+def say(line: str) -> None:
+    """Print a line where it is read at once."""
+    print(line, file=OUT["to"], flush=True)
+
+
+def write_back(path: Path, text: str, entries: list[dict[str, Any]]) -> None:
+    """Write entries into their file, whose comments at the top stay."""
+    top = []
+    for line in text.splitlines(keepends=True):
+        if not line.startswith("#"):
+            break
+        top.append(line)
+    write_text(path, "".join(top) + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120))
 
 
 def table(files: list[Path]) -> str:
@@ -150,7 +174,7 @@ def rows(entry: dict[str, Any]) -> list[str]:
         measured = wanted.get("measured")
         state = "not run" if measured is None else "measured"
         if measured is not None and "published" in wanted:
-            state = verdict(measured, wanted["published"], wanted["tolerance"])
+            state = judge(measured, wanted)
         found.append(f"| {entry['claim']}: {key} | {wanted.get('published', '-')} | {measured} | {state} | {date} |")
     if found:
         return found
@@ -165,13 +189,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args(argv)
     every = sorted(HERE.glob("*.yaml"))
     if options.table:
         write_text(ROOT / "docs" / "reproduce.md", table(every))
         return 0
-    return int(sum(run_file(path, options.update) for path in options.files or every) > 0)
+    OUT["to"] = sys.stderr if options.json else None
+    done = [r for path in options.files or every for r in run_file(path, options.update, options.full)]
+    if options.json:
+        print(json.dumps(done, indent=1))
+    return int(any(r["verdict"] == "fail" for r in done))
 
 
 if __name__ == "__main__":

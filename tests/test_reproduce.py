@@ -107,3 +107,20 @@ def test_every_file_of_figures_is_complete(path):
 def test_the_page_of_figures_is_made_from_the_files(runner):
     files = sorted((ROOT / "reproduce").glob("*.yaml"))
     assert (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8") == runner.table(files)
+
+
+def test_long_entries_run_when_asked_for(runner, tmp_path, capsys):
+    path = tmp_path / "figures.yaml"
+    expect = {"a": {"published": 1, "tolerance": 0, "better": "higher"}}
+    path.write_text(yaml.safe_dump([{"claim": "long", "size": "full", "run": shell('{"a": 2}'), "expect": expect}]))
+    assert runner.main([str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "skipped"
+    assert runner.main([str(path), "--json", "--full"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == {
+        "file": "figures",
+        "claim": "long",
+        "key": "a",
+        "verdict": "ok",
+        "measured": 2,
+        "published": 1,
+    }

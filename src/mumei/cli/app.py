@@ -45,6 +45,10 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Find: ask a question, make and keep collections, measure rankings.",
     ),
+    "reproduce": (
+        "mumei.cli.reproduce:reproduce",
+        "Run a paper's experiments and compare them with its published figures.",
+    ),
     "doctor": ("mumei.cli.doctor:doctor", "Show what this machine and this installation can do."),
 }
 SHARED_FLAGS = ("--json", "--quiet")
