@@ -136,13 +136,14 @@ class Problem:
     def blocks(self, rows: int, progress: Progress | None = None) -> Iterator[Block]:
         """Yield blocks of so many rows; the network is in evaluation mode meanwhile, and nothing is differentiated."""
         with _evaluating(self.net), torch.no_grad():
+            every = () if self.covariates is None else (self.covariates,)
+            target = fast_target(self.net, self.x, *every)
             for start in range(0, len(self.x), rows):
                 cut = slice(start, start + rows)
-                x = self.x[cut]
-                extra = () if self.covariates is None else (self.covariates[cut],)
-                yield Block(x, extra, fast_target(self.net, x, *extra))
+                block = Block(self.x[cut], tuple(e[cut] for e in every), target.rows(cut))
+                yield block
                 if progress is not None:
-                    progress(len(x))
+                    progress(len(block))
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from mumei.vae.objective import gaussian_kl
 
 __all__ = ["METHODS", "Estimate", "ais", "appendix_d", "elbo", "iwae", "log_likelihood"]
 
+FEW = 10  # effective samples below which a standard error is not to be relied on
+
 
 def elbo(
     net: Any,
@@ -132,7 +134,18 @@ def iwae(
         effective.append(effective_samples(weights))
         kind = block.target.kind
     median = float(torch.cat(effective).median())
-    return finish(values, errors, "iwae", {"samples": samples, "gradient": kind, "effective_samples": median})
+    settings = {"samples": samples, "gradient": kind, "effective_samples": median}
+    return finish(values, errors, "iwae", settings, _notes(torch.cat(effective)))
+
+
+def _notes(effective: Tensor) -> list[str]:
+    poor = int((effective < FEW).sum())
+    if not poor:
+        return []
+    return [
+        f"{poor} of {len(effective)} rows rest on fewer than {FEW} of their samples: the encoder misses the posterior there, the "
+        "values are low and their standard errors too small; take more samples, or 'ais'"
+    ]
 
 
 def effective_samples(log_weights: Tensor) -> Tensor:

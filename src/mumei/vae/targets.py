@@ -14,8 +14,9 @@ Shapes: z (..., n, latent) beside x (n, n_features): several chains of a row may
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,12 @@ class AutogradTarget:
     def __init__(self, net: Any, x: Tensor, covariates: Tensor | None = None):
         self.net, self.x = net, x
         self.extra = () if covariates is None else (covariates,)
+
+    def rows(self, cut: slice) -> Self:
+        """Return the target of some of the rows."""
+        part = copy.copy(self)
+        part.x, part.extra = self.x[cut], tuple(e[cut] for e in self.extra)
+        return part
 
     def value(self, z: Tensor) -> Tensor:
         """Return log p(x, z) alone, (..., n)."""
@@ -70,7 +77,15 @@ class MLPTarget:
         self.offset = last.bias.detach().clone()
         self.back, self.up = self.last.t().contiguous(), self.first.t().contiguous()
         x = x.to(weight.dtype)
-        self.pulled, self.base = fast_linear(x, self.back), x @ self.offset
+        with torch.no_grad():
+            self.pulled, self.base = fast_linear(x, self.back), x @ self.offset
+
+    def rows(self, cut: slice) -> Self:
+        """Return the target of some of the rows; the weights are shared."""
+        part = copy.copy(self)
+        part.pulled, part.base = self.pulled[cut], self.base[cut]
+        part.shift = self.shift[cut] if self.shift.dim() == 2 else self.shift
+        return part
 
     @torch.no_grad()
     def value(self, z: Tensor) -> Tensor:
