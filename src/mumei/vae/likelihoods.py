@@ -40,7 +40,8 @@ class Likelihood(nn.Module):
     Attributes
     ----------
     name : str
-    n_features, outputs : int
+    n_features, outputs, encoder_features : int
+        Columns of the data, of the decoder's output, and of what the encoder sees.
     counts : bool
         Rows are counts: they have a library size (their sum), which `mean` and `sample` take.
     """
@@ -51,6 +52,7 @@ class Likelihood(nn.Module):
     def __init__(self, n_features: int, outputs: int):
         super().__init__()
         self.n_features, self.outputs = n_features, outputs
+        self.encoder_features = n_features
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
         """Return log p(x|z) per row.

@@ -73,7 +73,7 @@ class VAENet(nn.Module):
             initialise(layer, init, seeds.torch_generator(seed, name), init_std)
             return layer
 
-        self.encoder = body("encoder", (likelihood.n_features + covariates, *hidden))
+        self.encoder = body("encoder", (likelihood.encoder_features + covariates, *hidden))
         self.posterior = head("posterior", hidden[-1], 2 * latent)
         self.decoder = body("decoder", (latent + covariates, *hidden[::-1]))
         self.output = head("output", hidden[0], likelihood.outputs)
