@@ -7,8 +7,9 @@ Source: Kingma and Welling 2013, appendix D. (i) Draw posterior samples by Hamil
 
 It is a harmonic mean: where q has wider tails than the posterior its variance is infinite, and then neither the value nor its
 standard error means much. Even where that is finite, too few samples miss q's tail, and the value comes out too high: on a
-Gaussian posterior in two dimensions the errors are about right with 400 samples, and about half of what they should be with the paper's
-50. The paper uses it below five latent dimensions. Give `iwae` or `ais` beside it.
+Gaussian posterior in two dimensions the errors are about right with 400 samples, and about half of what they should be with the
+paper's 50. Chains that miss a mode of the posterior make the value too low by that mode's share. The paper uses it below five
+latent dimensions. Give `iwae` or `ais` beside it.
 
 Departures from the paper (50 samples a point, 4 leapfrog steps; everything else from `dpkingma/anglepy`):
 
