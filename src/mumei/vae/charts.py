@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WIDTH = 640
+BARS = 60  # most bars drawn
 COLOURS = ("#0b66c3", "#d98a00", "#2a8f5b", "#b0413e", "#7a55c7", "#0e8f9c", "#8a6d1f", "#c2488f", "#5b7a1e", "#5b6575")
+
+
+def colour(place: int) -> str:
+    """Return the colour of a group: ten chosen ones, then hues a golden angle apart."""
+    if place < len(COLOURS):
+        return COLOURS[place]
+    return f"hsl({place * 137.5 % 360:.0f} {58 + 14 * (place % 2)}% {(42, 52, 35)[place % 3]}%)"
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -34,7 +42,7 @@ def label(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
-def bars(values: Sequence[float], active: Sequence[bool], most: int = 60) -> str:
+def bars(values: Sequence[float], active: Sequence[bool], most: int = BARS) -> str:
     """Draw the KL of each dimension, largest first, inactive ones pale.
 
     Parameters
@@ -43,7 +51,7 @@ def bars(values: Sequence[float], active: Sequence[bool], most: int = 60) -> str
         Nats a row.
     active : sequence of bool
     most : int
-        Dimensions drawn; the rest are named by their number alone.
+        Dimensions drawn.
     """
     order = sorted(range(len(values)), key=lambda j: (-values[j], j))[:most]
     top = max([values[j] for j in order] + [1e-9])
@@ -68,12 +76,12 @@ def bars(values: Sequence[float], active: Sequence[bool], most: int = 60) -> str
     return "".join(parts)
 
 
-def curves(lines: dict[str, Sequence[tuple[float, float]]], unit: str = "nats a row", across: str = "epoch") -> str:
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "nats a row", across: str = "epoch") -> str:
     """Draw curves over a common axis.
 
     Parameters
     ----------
-    lines : dict of str to sequence of (x, y)
+    lines : mapping of str to sequence of (x, y)
         By name; values that are not finite are left out.
     unit, across : str
         What the axes are.
@@ -108,11 +116,9 @@ def curves(lines: dict[str, Sequence[tuple[float, float]]], unit: str = "nats a 
         parts.append(f'<text x="{place(mark, y0)[0]:.1f}" y="{base + 18}" class="mid">{label(mark)}</text>')
     for i, (name, line) in enumerate(finite.items()):
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line)
-        parts.append(f'<polyline class="line" style="stroke:{COLOURS[i % len(COLOURS)]}" points="{path}"/>')
+        parts.append(f'<polyline class="line" style="stroke:{colour(i)}" points="{path}"/>')
         x = left + i * (right - left) / len(finite)
-        parts.append(
-            f'<rect x="{x:.0f}" y="{base + 46}" width="14" height="4" style="fill:{COLOURS[i % len(COLOURS)]}"/>'
-        )
+        parts.append(f'<rect x="{x:.0f}" y="{base + 46}" width="14" height="4" style="fill:{colour(i)}"/>')
         parts.append(f'<text x="{x + 20:.0f}" y="{base + 52}">{html.escape(name)}</text>')
     parts.append(
         f'<text x="{right}" y="{base + 36}" class="end">{html.escape(across)}; {html.escape(unit)}</text></svg>'
@@ -158,20 +164,17 @@ def scatter(
     parts = [_frame(f"Map of {len(points)} rows", size)]
     for j in [*(i for i in range(len(points)) if i not in rings), *ringed]:
         x, y = size / 2 + (xs[j] - middle[0]) * scale, size / 2 - (ys[j] - middle[1]) * scale
-        colour = f' style="fill:{COLOURS[groups[j] % len(COLOURS)]}"' if groups is not None else ""
+        fill = f' style="fill:{colour(groups[j])}"' if groups is not None else ""
         kind = "dot ring" if j in rings else "dot"
         title = f"<title>{html.escape(titles[j])}</title>" if titles else ""
-        parts.append(f'<circle class="{kind}"{colour} cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">{title}</circle>')
+        parts.append(f'<circle class="{kind}"{fill} cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">{title}</circle>')
     return "".join(parts) + "</svg>" + _legend(names if groups is not None else ())
 
 
 def _legend(names: Sequence[str]) -> str:
     if not names:
         return ""
-    each = (
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{html.escape(name)}</span>'
-        for i, name in enumerate(names)
-    )
+    each = (f'<span><i style="background:{colour(i)}"></i>{html.escape(name)}</span>' for i, name in enumerate(names))
     return f'<p class="legend small">{"".join(each)}</p>'
 
 
