@@ -26,8 +26,8 @@ class Rows:
 
     Parameters
     ----------
-    data : Tensor, ndarray, memmap, or a tuple of them
-        Arrays whose first axis is the row.
+    data : Tensor, ndarray, memmap, scipy CSR matrix, or a tuple of them
+        Arrays whose first axis is the row; of a sparse one a batch's rows are made dense.
 
     Raises
     ------
@@ -40,14 +40,14 @@ class Rows:
         if not arrays:
             raise DataError("the training data is an empty tuple; give at least one array of rows.")
         self.arrays = tuple(_usable(a, i) for i, a in enumerate(arrays))
-        lengths = [len(a) for a in self.arrays]
+        lengths = [a.shape[0] for a in self.arrays]
         if len(set(lengths)) > 1:
             raise DataError(f"the training arrays have {lengths} rows; all must have the same number.")
         if lengths[0] == 0:
             raise DataError("the training data has 0 rows; at least 1 is needed.")
 
     def __len__(self) -> int:
-        return len(self.arrays[0])
+        return self.arrays[0].shape[0]
 
     def gather(self, index: Tensor, device: torch.device) -> tuple[Tensor, ...]:
         """Return the rows of an int64 CPU index (b,) from each array, on `device`."""
@@ -58,16 +58,25 @@ class Rows:
         digest = hashlib.sha256()
         for array in self.arrays:
             digest.update(f"{tuple(array.shape)} {str(array.dtype).removeprefix('torch.')};".encode())
-            whole = array.nbytes <= FINGERPRINT_WHOLE
-            rows = len(array) if whole else min(FINGERPRINT_ROWS, len(array))
-            index = torch.linspace(0, len(array) - 1, rows, dtype=torch.float64).long()
+            count = array.shape[0]
+            whole = count * _row_bytes(array) <= FINGERPRINT_WHOLE
+            rows = count if whole else min(FINGERPRINT_ROWS, count)
+            index = torch.linspace(0, count - 1, rows, dtype=torch.float64).long()
             for part in index.split(FINGERPRINT_ROWS):
                 block = _gather(array, part).cpu().contiguous()
                 digest.update(block.flatten().view(torch.uint8).numpy().data if block.numel() else b"")
         return digest.hexdigest()
 
 
-def _usable(array: Any, position: int) -> Tensor | np.ndarray:
+def _row_bytes(array: Any) -> int:
+    """Return the bytes of one row, made dense."""
+    size = array.element_size() if isinstance(array, Tensor) else array.dtype.itemsize
+    return size * int(np.prod(array.shape[1:]))
+
+
+def _usable(array: Any, position: int) -> Any:
+    if getattr(array, "format", "") == "csr" and array.dtype.kind in "biuf":
+        return array
     if isinstance(array, Tensor) and array.dim():
         return array.detach()
     if isinstance(array, np.ndarray) and array.ndim and array.dtype.kind in "biuf" and array.dtype.isnative:
@@ -80,9 +89,11 @@ def _usable(array: Any, position: int) -> Tensor | np.ndarray:
     raise DataError(f"training array {position} is a {given}; give numeric torch tensors or NumPy arrays with rows.")
 
 
-def _gather(array: Tensor | np.ndarray, index: Tensor) -> Tensor:
+def _gather(array: Any, index: Tensor) -> Tensor:
     if isinstance(array, Tensor):
         return array.index_select(0, index.to(array.device))
+    if hasattr(array, "toarray"):
+        return torch.from_numpy(array[index.numpy()].toarray())
     return torch.from_numpy(np.ascontiguousarray(np.take(array, index.numpy(), axis=0)))
 
 

@@ -75,6 +75,12 @@ _ENTRIES: dict[str, Entry] = {
         "a language model of a folder or of the hub, decoder or encoder-decoder",
         tags=("generator", "text", "extra:text"),
     ),
+    "vae/vae": Entry(
+        "mumei.vae.estimator:VAE",
+        "auto-encoding variational Bayes: latent space, samples, scores and likelihoods for unlabelled rows",
+        "Kingma and Welling 2013, Auto-Encoding Variational Bayes",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }

@@ -1,0 +1,173 @@
+"""What a user has (arrays, images, sparse matrices, frames, AnnData) as what training reads: one matrix, and how it is scaled.
+
+Bytes stay bytes (a quarter of float32's memory) and are scaled a batch at a time; sparse counts stay sparse, and a batch's rows
+are made dense; everything else becomes one float32 tensor. `Scaling` is x' = (x - centre) * factor; a density of x' becomes one
+of x by adding the sum of log factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mumei.core.errors import DataError, UsageError, suggest
+
+CHUNK = 2048  # rows looked at, scaled or encoded at a time
+SCALES = ("auto", "standard", "unit", "none")
+SPARSE = 0.25  # density above which a sparse matrix is made dense
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x' = (x - centre) * factor, each a float32 Tensor (n_features,) or of one number."""
+
+    centre: Tensor
+    factor: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return scaled rows (n, n_features), float32."""
+        return (x.float() - self.centre) * self.factor
+
+    def undo(self, x: Tensor) -> Tensor:
+        """Return rows in the user's units."""
+        return x / self.factor + self.centre
+
+    def log_volume(self, n_features: int) -> float:
+        """Return log |dx'/dx|, in nats per row."""
+        return float(self.factor.double().log().expand(n_features).sum())
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing changes."""
+        return bool((self.centre == 0).all()) and bool((self.factor == 1).all())
+
+
+def no_scaling(factor: float = 1.0) -> Scaling:
+    """Return a scaling by one factor, without a centre."""
+    return Scaling(torch.zeros(1), torch.tensor([factor], dtype=torch.float32))
+
+
+def unpack(X: Any, layer: str | None) -> tuple[Any, Any]:
+    """Return the matrix in X and, where X is an AnnData, X itself (else None).
+
+    Raises
+    ------
+    UsageError
+        A layer that is not there, or a layer asked of something that has none.
+    """
+    if hasattr(X, "obsm") and hasattr(X, "layers"):
+        if layer is None:
+            return X.X, X
+        if layer not in X.layers:
+            raise UsageError(
+                f"no layer {layer!r} in the AnnData.{suggest(layer, X.layers)} It has: {sorted(X.layers)}."
+            )
+        return X.layers[layer], X
+    if layer is not None:
+        raise UsageError(f"layer={layer!r} is for AnnData; a {type(X).__name__} was given.")
+    return X, None
+
+
+def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """Return images (n, h, w) or (n, h, w, c) as rows, and their shape; rows as they are, and None."""
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(X, np.ndarray) and X.ndim in (3, 4):
+        return X.reshape(len(X), -1), X.shape[1:]
+    return X, None
+
+
+def check_values(X: Any, likelihood: Any, factor: float) -> None:
+    """Raise `DataError` where rows (dense or CSR, validated) cannot come from the likelihood; `factor` scales them first."""
+    for start in range(0, X.shape[0], CHUNK):
+        part = X[start : start + CHUNK]
+        likelihood.check(dense(part) * np.float32(factor) if factor != 1.0 else dense(part))
+
+
+def dense(X: Any) -> np.ndarray:
+    """Return a dense array of rows."""
+    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
+
+
+def choose_scaling(X: Any, likelihood: Any, scale: str) -> tuple[Scaling, str]:
+    """Return the scaling of rows and, in a sentence, what it is ("" for none).
+
+    Parameters
+    ----------
+    X : ndarray or CSR (n, n_features)
+    likelihood : Likelihood
+    scale : {"auto", "standard", "unit", "none"}
+        "auto": bytes / 255 for grey values; standardised columns for a Gaussian of unbounded mean; else nothing. "unit": from the
+        least and largest value of all to 0 and 1.
+    """
+    if scale not in SCALES:
+        raise UsageError(f"scale={scale!r} is not allowed.{suggest(scale, SCALES)} Allowed: {', '.join(SCALES)}.")
+    continuous = likelihood.name in ("gaussian", "bernoulli")
+    if scale in ("standard", "unit") and (not continuous or (scale == "standard" and likelihood.name == "bernoulli")):
+        raise UsageError(
+            f"scale={scale!r} would change what the {likelihood.name} likelihood is of; leave scale='auto'."
+        )
+    if X.dtype == np.uint8 and continuous and scale == "auto" and X.shape[0] and X.max() > 1:
+        return no_scaling(1 / 255), "bytes are divided by 255"
+    if scale == "unit":
+        low, high = float(X.min()), float(X.max())
+        factor = 1.0 / (high - low) if high > low else 1.0
+        return Scaling(
+            torch.tensor([low]).float(), torch.tensor([factor]).float()
+        ), f"values from {low:.6g} to {high:.6g} go to 0..1"
+    if likelihood.name == "gaussian" and not likelihood.bounded and scale in ("auto", "standard"):
+        return _standard(X)
+    return no_scaling(), ""
+
+
+def _standard(X: Any) -> tuple[Scaling, str]:
+    mean = np.asarray(X.mean(0), dtype=np.float64).ravel()
+    square = np.zeros_like(mean)
+    for start in range(0, X.shape[0], CHUNK):
+        square += np.square(dense(X[start : start + CHUNK]).astype(np.float64) - mean).sum(0)
+    deviation = np.sqrt(square / X.shape[0])
+    # A column of one value, up to rounding, is centred and left at its scale.
+    still = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
+    deviation[still] = 1.0
+    scaling = Scaling(torch.from_numpy(mean).float(), torch.from_numpy(1.0 / deviation).float())
+    constant = f"; {int(still.sum())} of them never change" if still.any() else ""
+    return scaling, f"columns are standardised (the likelihood is told in the data's own units){constant}"
+
+
+def training_rows(X: Any, scaling: Scaling) -> Any:
+    """Return rows for training: bytes, CSR with float32 values, or one scaled float32 tensor."""
+    if hasattr(X, "toarray"):
+        full = X.nnz / max(1, X.shape[0] * X.shape[1])
+        if scaling.plain and full <= SPARSE:
+            return X.astype(np.float32)
+        X = X.toarray()
+    if X.dtype == np.uint8 and not bool((scaling.centre != 0).any()) and scaling.factor.numel() == 1:
+        return torch.from_numpy(np.array(X, order="C"))
+    found = torch.empty(X.shape, dtype=torch.float32)
+    for start in range(0, len(X), CHUNK):
+        part = torch.from_numpy(np.array(X[start : start + CHUNK], dtype=np.float64))
+        found[start : start + CHUNK] = (part - scaling.centre.double()) * scaling.factor.double()
+    return found
+
+
+def one_hot(labels: Any, categories: list[Any], n: int, name: str) -> Tensor:
+    """Return labels (n,) as columns (n, categories), float32.
+
+    Raises
+    ------
+    DataError
+        Another number of labels than rows, or a label that training did not see.
+    """
+    given = np.asarray(labels)
+    if given.shape != (n,):
+        raise DataError(f"{name} has shape {given.shape}; give one label a row, ({n},).")
+    places = {c: i for i, c in enumerate(categories)}
+    unseen = sorted({str(v) for v in given.tolist() if v not in places})
+    if unseen:
+        raise DataError(f"{name} holds {unseen[:3]}, which training did not see; it saw {categories[:10]}.")
+    index = torch.tensor([places[v] for v in given.tolist()], dtype=torch.int64)
+    return torch.nn.functional.one_hot(index, len(categories)).float()
