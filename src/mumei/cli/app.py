@@ -45,6 +45,16 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Find: ask a question, make and keep collections, measure rankings.",
     ),
+    "vae": (
+        {
+            "fit": ("mumei.cli.vae:fit", "Learn a latent space of a table or of images; 'fit' may be left out."),
+            "encode": ("mumei.cli.vae:encode", "Write the latent coordinates of rows."),
+            "sample": ("mumei.cli.vae:sample", "Draw new rows from a model."),
+            "score": ("mumei.cli.vae:score", "Say how likely rows are, the least likely first."),
+            "report": ("mumei.cli.vae:report", "Write a page on a model and some rows."),
+        },
+        "Variational autoencoder: a latent space, samples and likelihoods of unlabelled numbers.",
+    ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",
         "Run a paper's experiments and compare them with its published figures.",

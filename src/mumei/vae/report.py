@@ -22,11 +22,14 @@ from mumei.core.artifact import library_versions
 from mumei.core.errors import UsageError
 from mumei.core.files import write_text
 from mumei.vae import charts, figures
-from mumei.vae.collapse import ACTIVE, CollapseReport
+from mumei.vae.collapse import ACTIVE, CollapseReport, collapse_report
+from mumei.vae.inputs import dense, flatten_images, one_hot, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ROWS = 20_000  # rows a page looks at
+CELLS = 1 << 27  # and numbers: 512 MB
 POINTS = 3000  # rows drawn on the map
 UNUSUAL = 24  # rows listed
 LOOKED_AT = 500  # rows from which a feature's usual error is taken
@@ -138,6 +141,73 @@ class Subject:
         library = float(self.x.sum(1).median()) if self.net.likelihood.counts else None
         shared = None if self.covariates is None else self.covariates.mean(0)
         return self.restore(figures.decode_means(self.net, z, library, shared).numpy())
+
+
+def subject_of(
+    model: Any,
+    X: Any,
+    *,
+    name: str = "data",
+    ids: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    image: tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
+    batch: Any = None,
+    described: Sequence[str] = (),
+) -> Subject:
+    """Return what a page on a fitted `VAE` and rows X is about.
+
+    Parameters
+    ----------
+    model : VAE
+    X : ndarray, CSR, data frame or AnnData
+        As for `VAE.transform`. Of more than 20,000 rows, or more than 512 MB, some are drawn, and the page says so.
+    name, ids, columns, image, labels, described
+        See `Subject`; `image` is by default the shape of the images that the model was fitted on.
+    batch : array (n,), optional
+        For a model that was fitted with batch labels.
+    """
+    matrix, _ = unpack(X, model.layer)
+    matrix, _ = flatten_images(matrix)
+    matrix = matrix if hasattr(matrix, "indptr") else np.asarray(matrix)
+    n, seed = matrix.shape[0], model.seed_
+    most = max(2, min(ROWS, CELLS // matrix.shape[1]))
+    rows, said = np.arange(n), []
+    if n > most:
+        rows = np.sort(seeds.numpy_generator(seed, "report").choice(n, most, replace=False))
+        said = [f"this page looks at {most:,} of {n:,} rows, drawn at random"]
+        matrix, batch = matrix[rows], None if batch is None else [batch[i] for i in rows]
+    scores = model.score_samples(matrix, batch=batch).astype(np.float64)
+    x = model.scaling_.apply(torch.from_numpy(dense(matrix)))
+    covariates = None if batch is None else one_hot(batch, model.batches_, len(x), "batch")
+    shape = getattr(model, "image_shape_", None)
+    return Subject(
+        net=model.net_,
+        x=x,
+        scores=scores,
+        collapse=collapse_report(model.net_, x, seeds.torch_generator(seed, "report"), covariates=covariates),
+        name=name,
+        model=_described(model),
+        ids=[str(ids[i]) for i in rows] if len(ids) else [f"row {i + 1}" for i in rows],
+        columns=columns,
+        image=image or (tuple(shape) if shape is not None and len(shape) == 2 else None),
+        labels=None if labels is None else [str(labels[i]) for i in rows],
+        history=model.history_,
+        described=[*described, *said, *(note for note in model.notes_ if note not in model.collapse_["warnings"])],
+        restore=lambda values: model.scaling_.undo(torch.from_numpy(values)).numpy(),
+        shift=model.scaling_.log_volume(model.n_features_in_) if model.likelihood_["name"] == "gaussian" else 0.0,
+        covariates=covariates,
+        seed=seed,
+    )
+
+
+def _described(model: Any) -> str:
+    options = ", ".join(f"{k} {v}" for k, v in model.likelihood_.items() if k != "name" and v not in (None, False))
+    hidden = model.hidden if isinstance(model.hidden, int) else ", ".join(str(h) for h in model.hidden)
+    return (
+        f"Variational autoencoder: {model.n_features_in_:,} columns, {hidden} hidden units, {model.latent_} latent dimensions, "
+        f"{model.likelihood_['name']} likelihood{f' ({options})' if options else ''}, {model.n_iter_} epochs."
+    )
 
 
 def write_report(subject: Subject, path: Path | str) -> Path:
@@ -270,8 +340,8 @@ def _curve(subject: Subject) -> tuple[str, str]:
     for place, record in enumerate(subject.history):
         epoch = float(record.get("epoch", place)) + 1
         for name, value in record.items():
-            if name.split("_")[-1] == "bound" and isinstance(value, int | float):
-                label = {"bound": "training"}.get(name, name.removesuffix("_bound").replace("_", " "))
+            if name in ("bound", "validation") and isinstance(value, int | float):
+                label = {"bound": "training"}.get(name, name)
                 lines.setdefault(label, []).append((epoch, float(value) + subject.shift))
     return charts.curves(lines), "The bound after each pass over the rows; higher is better."
 
