@@ -19,6 +19,7 @@ from mumei.core.config import at_least
 from mumei.core.errors import DataError, UsageError
 from mumei.vae.inputs import CHUNK, Scaling, dense, one_hot, unpack
 from mumei.vae.network import VAENet
+from mumei.vae.noise import row_noise
 from mumei.vae.objective import gaussian_kl
 
 if TYPE_CHECKING:
@@ -145,14 +146,12 @@ class Outputs:
     def score_samples(self, X: Any, *, batch: Any = None) -> np.ndarray:
         """Return the bound on log p(x) of each row, in nats, float32 (n,): low ones are unusual rows.
 
-        The same 16 noise vectors (8 and their opposites) serve every row, so a row's score does not depend on the others.
+        Each row's 16 noise vectors (8 and their opposites) follow from its values, so its score does not depend on other rows.
         """
         rows, covariates = self._seen(X, batch)
         return (self._scores(rows, covariates) + self._volume()).astype(np.float32)
 
     def _scores(self, rows: Any, covariates: Tensor | None = None) -> np.ndarray:
-        noise = torch.randn(SCORED, 1, self.latent_, generator=seeds.torch_generator(self.seed_, "score"))
-        noise = torch.cat([noise, -noise])
         found = np.empty(rows.shape[0])
         step = max(1, CHUNK // 16)
         with torch.no_grad():
@@ -160,7 +159,7 @@ class Outputs:
                 part = slice(start, start + step)
                 x, extra = self._as_seen(rows[part]), None if covariates is None else covariates[part]
                 mean, log_variance = self.net_.encode(x, extra)
-                z = mean + torch.exp(0.5 * log_variance) * noise
+                z = mean + torch.exp(0.5 * log_variance) * row_noise(x, SCORED, self.latent_, self.seed_)
                 fit = self.net_.likelihood.log_prob(self.net_.decode(z, extra), x).double().mean(0)
                 found[part] = (fit - gaussian_kl(mean, log_variance).double().sum(-1)).numpy()
         return found
