@@ -156,7 +156,8 @@ def _check(found: Numbers, path: str) -> None:
 def _npy(path: Path, key: str | None) -> Numbers:
     import numpy as np
 
-    array = np.load(path, allow_pickle=False)
+    with path.open("rb") as handle:  # numpy leaves a file open that it cannot read
+        array = np.load(handle, allow_pickle=False)
     return Numbers(path.name, array, described=[f"{path.name}: array of {_shape(array)}, {array.dtype}"])
 
 
@@ -164,12 +165,12 @@ def _npz(path: Path, key: str | None) -> Numbers:
     import numpy as np
     from scipy import sparse
 
-    with np.load(path, allow_pickle=False) as arrays:
-        names = list(arrays.files)
-        if {"format", "shape", "data"} <= set(names):
-            matrix = sparse.load_npz(path).tocsr()
-            return Numbers(path.name, matrix, described=[f"{path.name}: sparse matrix of {_shape(matrix)}"])
-        found: dict[str, Any] = {name: arrays[name] for name in names if arrays.zip is not None}
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+        read: dict[str, Any] = {name: _loaded(arrays, name) for name in arrays.files}
+    names, found = list(read), {name: array for name, array in read.items() if array is not None}
+    if {"format", "shape", "data"} <= set(names):
+        matrix = sparse.load_npz(path).tocsr()
+        return Numbers(path.name, matrix, described=[f"{path.name}: sparse matrix of {_shape(matrix)}"])
     for prefix in [n.removesuffix("_indptr") for n in names if n.endswith("_indptr")]:
         if all(f"{prefix}_{part}" in found for part in SPARSE):
             parts = [found.pop(f"{prefix}_{part}") for part in SPARSE]
@@ -181,7 +182,9 @@ def _npz(path: Path, key: str | None) -> Numbers:
     if key is not None and key not in candidates:
         raise unknown(f"array in {path.name}", key, candidates)
     if not candidates:
-        raise DataError(f"{path} has no numeric array of two or more dimensions (arrays: {', '.join(names)}).")
+        raise DataError(
+            f"{path} has no numeric array of two or more dimensions (arrays: {', '.join(names)}; pickles are refused)."
+        )
     chosen = key or max(candidates, key=lambda n: (float(np.prod(found[n].shape)), n))
     matrix = found[chosen]
     beside = {
@@ -191,10 +194,18 @@ def _npz(path: Path, key: str | None) -> Numbers:
     }
     sort = "sparse matrix" if hasattr(matrix, "indptr") else "array"
     described = [f"{path.name}: {sort} {chosen!r} of {_shape(matrix)}, {matrix.dtype}"]
-    left = [n for n in found if n != chosen and n not in beside]
+    left = [n for n in (*found, *(n for n in read if read[n] is None)) if n != chosen and n not in beside]
     if left:
         described.append(f"arrays not used: {', '.join(left)}")
     return Numbers(path.name, matrix, beside=beside, described=described)
+
+
+def _loaded(arrays: Any, name: str) -> Any:
+    """Return an array; None for one that holds Python objects."""
+    try:
+        return arrays[name]
+    except ValueError:
+        return None
 
 
 def _h5ad(path: Path, key: str | None) -> Numbers:

@@ -158,7 +158,7 @@ def scatter(
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     middle = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
     half = max(max(xs) - min(xs), max(ys) - min(ys)) / 2 or 1.0
-    size, radius = WIDTH, max(1.6, min(4.5, 80 / math.sqrt(len(points))))
+    size, radius = WIDTH, max(2.2, min(5.0, 100 / math.sqrt(len(points))))
     scale = (size / 2 - 22) / half
     rings = set(ringed)
     parts = [_frame(f"Map of {len(points)} rows", size)]
