@@ -11,9 +11,10 @@ import torch
 from mumei.core.errors import UsageError
 from mumei.vae.collapse import collapse_report
 from mumei.vae.counts import Poisson
+from mumei.vae.estimator import VAE
 from mumei.vae.likelihoods import Bernoulli, Gaussian
 from mumei.vae.network import VAENet
-from mumei.vae.report import Subject, context, render, write_report
+from mumei.vae.report import Subject, context, render, subject_of, write_report
 
 
 def generator(seed=0):
@@ -145,6 +146,44 @@ def test_few_rows_and_rows_alike():
     made = subject(Gaussian(3), n=4, latent=4)
     made.x.zero_()
     assert "</html>" in render(made)
+
+
+# ---------------------------------------------------------------------------------------------- a fitted estimator
+
+
+def test_the_bound_is_the_estimators_score_in_the_units_of_the_data():
+    """Columns of different scales: the page shifts the network's nats by the log of the volume change."""
+    X = np.random.default_rng(0).normal(size=(300, 4)) * [0.001, 1, 50, 3] + 7
+    model = VAE(
+        n_latent=2, hidden=(8,), epochs=3, likelihood={"name": "gaussian", "variance": 1.0}, random_state=0
+    ).fit(X)
+    made = subject_of(model, X)
+    bound = float(context(made)["facts"][0]["value"])
+    assert bound == pytest.approx(model.score(X), abs=0.25)
+    np.testing.assert_allclose(made.values(slice(0, 9)), X[:9], rtol=1e-4)
+    again = render(made)
+    assert "4 columns, 8 hidden units, 2 latent dimensions, gaussian likelihood (variance 1.0), 3 epochs" in again
+    assert "Training" in again
+
+
+def test_images_are_shown_in_their_shape_and_batches_are_used():
+    images = np.random.default_rng(0).integers(0, 255, (40, 4, 3), dtype=np.uint8)
+    batch = ["a", "b"] * 20
+    model = VAE(n_latent=3, hidden=(8,), epochs=1, random_state=0).fit(images, batch=batch)
+    made = subject_of(model, images, batch=batch, ids=[f"im{i}" for i in range(40)])
+    assert made.image == (4, 3)
+    assert np.allclose(made.values(slice(0, 5)), images[:5].reshape(5, -1), atol=1e-3)
+    assert "im" in context(made)["unusual"][0]["id"]
+
+
+def test_a_large_source_is_sampled_and_said(monkeypatch):
+    monkeypatch.setattr("mumei.vae.report.ROWS", 25)
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = VAE(n_latent=2, hidden=(4,), epochs=1, random_state=0).fit(X)
+    made = subject_of(model, X, labels=list(range(60)))
+    assert len(made.x) == 25
+    assert "25 of 60 rows, drawn at random" in render(made)
+    assert [f"row {int(label) + 1}" for label in made.labels] == list(made.ids)
 
 
 def test_written_whole(tmp_path):

@@ -202,7 +202,8 @@ def subject_of(
 
 
 def _described(model: Any) -> str:
-    options = ", ".join(f"{k} {v}" for k, v in model.likelihood_.items() if k != "name" and v not in (None, False))
+    given = {k: v for k, v in model.likelihood_.items() if k != "name" and v is not None and v is not False}
+    options = ", ".join(k if v is True else f"{k} {v}" for k, v in given.items())
     hidden = model.hidden if isinstance(model.hidden, int) else ", ".join(str(h) for h in model.hidden)
     return (
         f"Variational autoencoder: {model.n_features_in_:,} columns, {hidden} hidden units, {model.latent_} latent dimensions, "
