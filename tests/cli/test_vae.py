@@ -195,6 +195,14 @@ def test_report_of_other_rows(images, model, tmp_path, capsys):
     assert "20 of 60, drawn at random" in out.read_text()
 
 
+def test_flattened_images_are_shown_by_their_shape(tmp_path, capsys):
+    bits = sparse.csr_matrix((np.random.default_rng(0).random((30, 12)) < 0.3).astype(np.uint8))
+    sparse.save_npz(tmp_path / "bits.npz", bits)
+    assert run(capsys, "fit", tmp_path / "bits.npz", "--image", "4x3", "--out", tmp_path / "m.vae", *QUICK)[0] == 0
+    assert "<h2>Manifold</h2>" in (tmp_path / "m.vae.html").read_text()
+    assert run(capsys, "report", tmp_path / "m.vae", tmp_path / "bits.npz", "--out", tmp_path / "r.html")[0] == 0
+
+
 def test_batches_are_asked_for(images, tmp_path, capsys):
     fitted = tmp_path / "b.vae"
     assert run(capsys, "fit", images, "--out", fitted, "--batch", "labels", *QUICK)[0] == 0

@@ -104,26 +104,14 @@ def fit(
     """
     output = Output(json=json, quiet=quiet)
     from mumei.cli import vae_data
-    from mumei.core.errors import DataError, UsageError
     from mumei.vae.estimator import VAE
-    from mumei.vae.figures import image_shape
 
-    try:
-        widths = tuple(int(part) for part in hidden.split(","))
-    except ValueError:
-        raise UsageError(f"--hidden {hidden!r} is not understood; give units a layer, such as 500 or 256,64.") from None
     vae_data.check_folder(out)
     numbers = vae_data.read_numbers(source).take(rows, seed)
-    if len(numbers) < 2:
-        raise DataError(f"{source} has {len(numbers)} row; a latent space needs at least two.")
-    shape = image_shape(image, numbers.features) if image else None
-    given, coloured = numbers.column(batch, "batch"), numbers.column(labels, "labels")
     progress = output.progress()
-    for line in numbers.described:
-        progress.say(line)
     model = VAE(
         n_latent="auto" if latent is None else latent,
-        hidden=widths,
+        hidden=_widths(hidden),
         likelihood=likelihood,
         scale=scale,
         estimator=objective,
@@ -142,28 +130,64 @@ def fit(
         out=checkpoints,
         progress=progress,
     )
-    matrix = numbers.matrix if shape is None else numbers.matrix.reshape(len(numbers), *shape)
-    try:
-        model.fit(matrix, batch=given)
-    except KeyboardInterrupt as stop:
-        stop.add_note(
-            "Checkpoints are kept." if checkpoints else "Nothing was written: --checkpoints FOLDER would keep it."
-        )
-        raise
     page = report or out.with_name(f"{out.name}.html")
-    written = _write_report(model, numbers, page, None, coloured, given)
-    _name_columns(model, numbers)
-    model.save(out)
-    _say_fit(output, model, numbers, written, out, page)
+    _fit(output, model, numbers, out, page, image=image, batch=batch, labels=labels)
     return 0
 
 
-def _name_columns(model: Any, numbers: Any) -> None:
-    """Let the model know the columns by name, as one that was fitted on a data frame does."""
-    if numbers.columns:
-        import numpy as np
+def _widths(hidden: str) -> tuple[int, ...]:
+    from mumei.core.errors import UsageError
 
-        model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
+    try:
+        return tuple(int(part) for part in hidden.split(","))
+    except ValueError:
+        raise UsageError(f"--hidden {hidden!r} is not understood; give units a layer, such as 500 or 256,64.") from None
+
+
+def _fit(
+    output: Output,
+    model: Any,
+    numbers: Any,
+    out: Path,
+    page: Path,
+    *,
+    image: str | None,
+    batch: str | None,
+    labels: str | None,
+) -> None:
+    """Train, write the model and then the page, and say what came of it."""
+    from mumei.cli import vae_data
+    from mumei.core.errors import DataError
+    from mumei.vae.figures import image_shape
+
+    if len(numbers) < 2:
+        raise DataError(f"{numbers.name} has {len(numbers)} row; a latent space needs at least two.")
+    shape = image_shape(image, numbers.features) if image else None
+    given, coloured = numbers.column(batch, "batch"), numbers.column(labels, "labels")
+    for line in numbers.described:
+        output.progress().say(line)
+    try:
+        matrix = numbers.matrix if shape is None else vae_data.as_images(numbers.matrix, shape)
+        model.fit(matrix, batch=given)
+    except KeyboardInterrupt as stop:
+        kept = model.out is not None
+        stop.add_note("Checkpoints are kept." if kept else "Nothing was written: --checkpoints FOLDER would keep it.")
+        raise
+    _save(model, numbers, out)
+    written = _write_report(model, numbers, page, None, coloured, given)
+    _say_fit(output, model, numbers, written, out, page)
+
+
+def _save(model: Any, numbers: Any, out: Path) -> None:
+    """Save the model with the columns' names, as one that was fitted on a data frame has them."""
+    if not numbers.columns:
+        model.save(out)
+        return
+    import numpy as np
+
+    model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
+    model.save(out)
+    del model.feature_names_in_  # plain arrays go to it from here on
 
 
 def _write_report(

@@ -258,6 +258,12 @@ def _shape(array: Any) -> str:
     return " x ".join(f"{n:,}" for n in array.shape)
 
 
+def as_images(matrix: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return rows as images (n, height, width), a sparse matrix made dense."""
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    return dense.reshape(len(dense), *shape)
+
+
 def match_columns(numbers: Numbers, model: Any) -> Numbers:
     """Return the numbers with the columns that a model was fitted on, in its order.
 
