@@ -55,9 +55,9 @@ def bars(values: Sequence[float], active: Sequence[bool], most: int = BARS) -> s
     """
     order = sorted(range(len(values)), key=lambda j: (-values[j], j))[:most]
     top = max([values[j] for j in order] + [1e-9])
-    left, base, height = 46, 196, 176
+    left, base, height = 56, 196, 176
     step = min(46.0, (WIDTH - left - 8) / max(len(order), 1))
-    parts = [_frame("KL of each latent dimension, in nats", base + 44)]
+    parts = [_frame("KL of each latent dimension, in nats", base + 54)]
     for mark in ticks(0, top, 4):
         y = base - mark / top * height
         parts.append(f'<path class="rule" d="M{left},{y:.1f}H{WIDTH - 8}"/>')
@@ -71,8 +71,8 @@ def bars(values: Sequence[float], active: Sequence[bool], most: int = BARS) -> s
             f"<title>dimension {j}: {values[j]:.3f} nats{'' if active[j] else ', not active'}</title></rect>"
         )
         if place % every == 0:
-            parts.append(f'<text x="{x + step / 2:.1f}" y="{base + 18}" class="mid">{j}</text>')
-    parts.append(f'<text x="{left}" y="{base + 38}">latent dimension, the largest KL first</text></svg>')
+            parts.append(f'<text x="{x + step / 2:.1f}" y="{base + 22}" class="mid">{j}</text>')
+    parts.append(f'<text x="{left}" y="{base + 46}">latent dimension, the largest KL first</text></svg>')
     return "".join(parts)
 
 
@@ -96,7 +96,7 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "nats
     if not finite:
         return ""
     points = [p for line in finite.values() for p in line]
-    left, top, right, base = 64, 12, WIDTH - 12, 220
+    left, top, right, base = 84, 16, WIDTH - 12, 220
     x0, x1 = min(x for x, _ in points), max(x for x, _ in points)
     y1 = max(y for _, y in points)
     y0 = _bottom(finite, y1)
@@ -107,21 +107,21 @@ def curves(lines: Mapping[str, Sequence[tuple[float, float]]], unit: str = "nats
             base - top
         )
 
-    parts = [_frame(f"{', '.join(finite)} by {across}", base + 62)]
+    parts = [_frame(f"{', '.join(finite)} by {across}", base + 76)]
     for mark in ticks(y0, y1):
         y = place(x0, mark)[1]
         parts.append(f'<path class="rule" d="M{left},{y:.1f}H{right}"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 5:.1f}" class="end">{label(mark)}</text>')
     for mark in ticks(x0, x1, 6):
-        parts.append(f'<text x="{place(mark, y0)[0]:.1f}" y="{base + 18}" class="mid">{label(mark)}</text>')
+        parts.append(f'<text x="{place(mark, y0)[0]:.1f}" y="{base + 22}" class="mid">{label(mark)}</text>')
     for i, (name, line) in enumerate(finite.items()):
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in line)
         parts.append(f'<polyline class="line" style="stroke:{colour(i)}" points="{path}"/>')
         x = left + i * (right - left) / len(finite)
-        parts.append(f'<rect x="{x:.0f}" y="{base + 46}" width="14" height="4" style="fill:{colour(i)}"/>')
-        parts.append(f'<text x="{x + 20:.0f}" y="{base + 52}">{html.escape(name)}</text>')
+        parts.append(f'<rect x="{x:.0f}" y="{base + 60}" width="14" height="4" style="fill:{colour(i)}"/>')
+        parts.append(f'<text x="{x + 20:.0f}" y="{base + 67}">{html.escape(name)}</text>')
     parts.append(
-        f'<text x="{right}" y="{base + 36}" class="end">{html.escape(across)}; {html.escape(unit)}</text></svg>'
+        f'<text x="{right}" y="{base + 46}" class="end">{html.escape(across)}; {html.escape(unit)}</text></svg>'
     )
     return "".join(parts)
 
