@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mumei.core.errors import UsageError, unknown
+from mumei.core.errors import DataError, UsageError, unknown
 from mumei.vae.categorical import Categorical
 from mumei.vae.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from mumei.vae.likelihoods import Bernoulli, Gaussian, Likelihood
@@ -31,6 +31,7 @@ OPTIONS = {
 }
 OVERDISPERSED = 1.5  # median of variance over mean of the features, from which counts are no Poisson's
 LOOKED_AT = 5000  # rows
+BLOCK = 1 << 20  # values looked at together, so that no second copy of the data is made
 
 
 @dataclass(frozen=True)
@@ -78,33 +79,80 @@ def make_likelihood(config: str | Mapping[str, Any], n_features: int) -> Likelih
 def propose(X: Any, *, integers: bool = False) -> Proposal:
     """Propose a likelihood for rows.
 
+    All values are looked at to tell 0/1, counts and real numbers apart; the spread of counts is judged on at most `LOOKED_AT`
+    rows, evenly spaced. Codes of categories cannot be told from counts: choose "categorical" by name.
+
     Parameters
     ----------
     X : ndarray or scipy.sparse (n, n_features)
-        Finite numbers; uint8 is taken for images.
+        Finite numbers. A dense array of bytes is taken for images; a sparse one for counts.
     integers : bool
         Take bytes for counts all the same.
+
+    Returns
+    -------
+    Proposal
+
+    Raises
+    ------
+    DataError
+        Text or objects in place of numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> propose(np.array([[0, 1], [1, 1]])).config
+    {'name': 'bernoulli'}
     """
-    part = X[:LOOKED_AT]
-    values = part.data if hasattr(part, "toarray") else np.asarray(part)
-    if values.dtype == np.uint8 and not integers and values.size and values.max() > 1:
+    sparse = hasattr(X, "tocsr")
+    rows: Any = X.tocsr() if sparse else np.asarray(X)
+    values: np.ndarray = rows.data if sparse else rows.reshape(-1)
+    if values.dtype.kind not in "biuf":
+        raise DataError(f"a likelihood needs numbers; the data is of type {values.dtype}.")
+    low, high, whole = _described(values)
+    if low >= 0 and high <= 1 and whole:
+        return Proposal({"name": "bernoulli"}, "all values are 0 or 1: a Bernoulli likelihood")
+    if values.dtype == np.uint8 and not integers and not sparse:
         return Proposal(
             {"name": "bernoulli", "grey": True}, "bytes are read as grey values: a Bernoulli likelihood on values / 255"
         )
-    whole = bool((values == np.floor(values)).all()) and bool((values >= 0).all())
-    if whole and (values.size == 0 or values.max() <= 1):
-        return Proposal({"name": "bernoulli"}, "all values are 0 or 1: a Bernoulli likelihood")
-    if not whole:
-        return Proposal({"name": "gaussian"}, "values are real numbers: a Gaussian likelihood with learned variance")
-    dense = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=np.float64)
-    means = dense.mean(0)
+    if low >= 0 and whole:
+        return _proposed_for_counts(rows)
+    return Proposal({"name": "gaussian"}, _why_gaussian(low, high, whole))
+
+
+def _described(values: np.ndarray) -> tuple[float, float, bool]:
+    """Return the lowest and highest of the values and 0, and whether all are whole numbers."""
+    low, high, whole = 0.0, 0.0, True
+    for start in range(0, len(values), BLOCK):
+        part = values[start : start + BLOCK]
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        whole = whole and (part.dtype.kind != "f" or bool((part == np.floor(part)).all()))
+    return low, high, whole
+
+
+def _proposed_for_counts(rows: Any) -> Proposal:
+    step = -(-rows.shape[0] // LOOKED_AT)
+    part = rows[::step].astype(np.float64)
+    squares = part.multiply(part) if hasattr(part, "multiply") else part * part
+    means = np.asarray(part.mean(axis=0)).reshape(-1)
+    variances = np.asarray(squares.mean(axis=0)).reshape(-1) - means**2
     seen = means > 0
-    ratio = float(np.median(dense.var(0)[seen] / means[seen])) if seen.any() else 0.0
+    ratio = float(np.median(variances[seen] / means[seen])) if seen.any() else 0.0
+    said = f"(variance / mean {ratio:.2f}, the median of the features)"
     if ratio < OVERDISPERSED:
         return Proposal(
-            {"name": "poisson"}, f"values are counts, as spread as a Poisson's (variance / mean {ratio:.2f})"
+            {"name": "poisson"}, f"values are counts, as spread as a Poisson's {said}: a Poisson likelihood"
         )
-    return Proposal(
-        {"name": "nb"},
-        f"values are counts, more spread than a Poisson's (variance / mean {ratio:.2f}): a negative binomial",
-    )
+    return Proposal({"name": "nb"}, f"values are counts, more spread than a Poisson's {said}: a negative binomial")
+
+
+def _why_gaussian(low: float, high: float, whole: bool) -> str:
+    if whole:
+        return "values are whole numbers, some negative: a Gaussian likelihood with learned variance"
+    if low >= 0 and high <= 1:
+        return (
+            "values are real numbers: a Gaussian likelihood with learned variance; if they are grey values of images, "
+            "{'name': 'bernoulli', 'grey': True} is the other choice"
+        )
+    return "values are real numbers: a Gaussian likelihood with learned variance"

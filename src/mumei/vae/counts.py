@@ -7,11 +7,12 @@ library size (its sum), mean = softmax(out) * library, and one inverse dispersio
     NB         log p = lgamma(x + theta) - lgamma(theta) - log x! + theta log(theta / (theta + m)) + x log(m / (theta + m))
     ZINB       log p = log(pi + (1 - pi) NB(0)) at x = 0, log(1 - pi) + log NB(x) elsewhere; pi by logits, one an entry
 
-At x = 0 the three gamma terms of the NB cancel and x log(...) is 0, so both are worked out at the non-zeros alone: in single-cell
-data about a tenth of the entries. The derivative of the gamma terms in theta is a digamma, also at the non-zeros alone.
+What x = 0 does not need is worked out at the non-zeros alone: see `nonzeros.py`. Batches may be dense, or `torch.sparse_csr`,
+which spares the search for the non-zeros.
 
 `library=False` drops the library size: mean = exp(out), for counts whose row sums mean nothing.
-Departures from scVI: the library size is observed, as in its default; dispersion is one a feature, never one an entry.
+Departures from scVI: the library size is observed, as in its default; dispersion is one a feature, never one an entry; log theta
+starts at 0, not at random, and is kept within `LOG_DISPERSION`. No small number is added inside logarithms.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mumei.core.errors import DataError
+from mumei.core.errors import DataError, UsageError
 from mumei.vae.likelihoods import Likelihood
+from mumei.vae.nonzeros import Nonzeros, ZeroTerm
 
 if TYPE_CHECKING:
     import numpy as np
 
 LOG_MEAN = (-30.0, 30.0)  # of `library=False`: exp of more would overflow
-TINY = 1e-8  # added to means, so that the logarithm of a share that underflowed is finite
+LOG_DISPERSION = (-20.0, 20.0)  # beyond, a negative binomial is a Poisson or all zeros to every digit
+TINY = 1e-8  # the library size of a row of zeros, whose logarithm must be finite
 
 
 class Counts(Likelihood):
@@ -49,22 +52,34 @@ class Counts(Likelihood):
         self.library = library
 
     def features(self, x: Tensor) -> Tensor:
-        """Return log(1 + x), as the encoder sees counts."""
-        return torch.log1p(x)
+        """Return log(1 + x), dense, as the encoder sees counts."""
+        return torch.log1p(x.to_dense() if x.layout == torch.sparse_csr else x)
 
     def log_mean(self, out: Tensor, library: Tensor | None) -> Tensor:
         """Return the logarithm of the means (..., n, n_features); `library` (n,) is the rows' sums."""
         if not self.library:
             return out.clamp(*LOG_MEAN)
-        sums = torch.ones((), dtype=out.dtype, device=out.device) if library is None else library.to(out.dtype)
-        return torch.log_softmax(out, -1) + torch.log(sums.clamp(min=TINY))[..., None]
+        shares = torch.log_softmax(out, -1)
+        return shares if library is None else shares + self._log_library(library, out)[..., None]
 
     def mean(self, out: Tensor, library: Tensor | None = None) -> Tensor:
-        """Return the means; without a library size those of a row that sums to 1."""
+        """Return the means (..., n, n_features); without a library size those of rows that sum to 1, that is, shares."""
         return self.log_mean(self._means(out), library).exp()
 
     def _means(self, out: Tensor) -> Tensor:
         return out
+
+    def _log_library(self, sums: Tensor, out: Tensor) -> Tensor:
+        return torch.log(sums.to(out.dtype).clamp(min=TINY))
+
+    def _rates(self, out: Tensor, library: Tensor | None) -> Tensor:
+        """Return the means to draw from; shares are none, so a library size must be given."""
+        if self.library and library is None:
+            raise UsageError(
+                f"samples of the {self.name!r} likelihood need the library size (sum) of each row: give library=, or make the "
+                "likelihood with library=False."
+            )
+        return Counts.mean(self, out, library)
 
     def check(self, x: np.ndarray) -> None:
         """Raise `DataError` for negative values or parts of a whole, showing the first."""
@@ -90,14 +105,20 @@ class Poisson(Counts):
     name = "poisson"
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x|z) (..., n)."""
-        log_mean = self.log_mean(out, x.sum(-1))
-        fit = torch.einsum("...i,...i->...", log_mean, x.expand_as(log_mean))
-        return fit - log_mean.exp().sum(-1) - _at_nonzeros(x, lambda value, _: torch.lgamma(value + 1))
+        """Return log p(x|z) (..., n); x may be `torch.sparse_csr`."""
+        found = Nonzeros.of(x)
+        if self.library:
+            log_library = self._log_library(found.sums, out)
+            log_mean = found.take(out) + (log_library - torch.logsumexp(out, -1)).index_select(-1, found.rows)
+            total = torch.exp(log_library)  # the means of a row sum to its library size
+        else:
+            clamped = out.clamp(*LOG_MEAN)
+            log_mean, total = found.take(clamped), clamped.exp().sum(-1)
+        return found.per_row(found.values.to(out.dtype) * log_mean) - total - found.log_factorials().to(out.dtype)
 
     def sample(self, out: Tensor, generator: torch.Generator, library: Tensor | None = None) -> Tensor:
-        """Draw counts."""
-        return torch.poisson(self.mean(out, library), generator=generator)
+        """Draw counts (..., n, n_features)."""
+        return torch.poisson(self._rates(out, library), generator=generator)
 
 
 class NegativeBinomial(Counts):
@@ -110,20 +131,31 @@ class NegativeBinomial(Counts):
         self.log_dispersion = nn.Parameter(torch.zeros(n_features))
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x|z) (..., n)."""
-        log_theta = self.log_dispersion
-        log_mean = self.log_mean(self._means(out), x.sum(-1))
-        log_both = torch.logaddexp(log_theta, log_mean)  # log(theta + m)
-        zero = (torch.exp(log_theta) * (log_theta - log_both)).sum(-1)
-        ratio = torch.einsum("...i,...i->...", log_mean - log_both, x.expand_as(log_mean))
-        return zero + ratio + _gamma_terms(x, log_theta)
+        """Return log p(x|z) (..., n); x may be `torch.sparse_csr`."""
+        return self._log_prob(out, None, x)
+
+    def _log_prob(self, means: Tensor, logits: Tensor | None, x: Tensor) -> Tensor:
+        found, log_theta = Nonzeros.of(x), self._log_theta().to(means.dtype)
+        log_library = self._log_library(found.sums, means) if self.library else None
+        means = means if self.library else means.clamp(*LOG_MEAN)
+        by_entry: Any = ZeroTerm.apply(found, means, log_library, log_theta, logits)
+        zeros, log_means, taken = by_entry
+        thetas = log_theta.index_select(0, found.columns)
+        log_ratio = log_means - thetas
+        terms = -found.values.to(means.dtype) * F.softplus(-log_ratio)
+        if taken is not None:  # log(1 - pi) NB(0) in place of log(pi + (1 - pi) NB(0))
+            terms = terms - F.softplus(taken + thetas.exp() * F.softplus(log_ratio))
+        return zeros + found.per_row(terms) + found.gammas(self._log_theta()).to(means.dtype)
+
+    def _log_theta(self) -> Tensor:
+        return self.log_dispersion.clamp(*LOG_DISPERSION)
 
     def sample(self, out: Tensor, generator: torch.Generator, library: Tensor | None = None) -> Tensor:
-        """Draw counts: Poisson with a gamma-distributed rate."""
-        return self._draw(self.mean(out, library), generator)
+        """Draw counts (..., n, n_features): Poisson with a gamma-distributed rate."""
+        return self._draw(self._rates(out, library), generator)
 
     def _draw(self, mean: Tensor, generator: torch.Generator) -> Tensor:
-        theta = torch.exp(self.log_dispersion).expand_as(mean).contiguous()
+        theta = torch.exp(self._log_theta()).to(mean.dtype).expand_as(mean).contiguous()
         # torch.distributions draw from the global generator alone.
         gamma: Any = torch._standard_gamma  # type: ignore[attr-defined]
         rate = gamma(theta, generator=generator) * mean / theta
@@ -142,57 +174,16 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         return out[..., : self.n_features]
 
     def log_prob(self, out: Tensor, x: Tensor) -> Tensor:
-        """Return log p(x|z) (..., n)."""
-        logits, log_theta = out[..., self.n_features :], self.log_dispersion
-        log_mean = self.log_mean(self._means(out), x.sum(-1))
-        log_both = torch.logaddexp(log_theta, log_mean)
-        zero = torch.exp(log_theta) * (log_theta - log_both)  # log NB(0)
-        # log(pi + (1 - pi) NB(0)) = softplus(zero - logits) - softplus(-logits); log(1 - pi) = -logits - softplus(-logits).
-        at_zero, elsewhere = F.softplus(zero - logits), zero - logits + x * (log_mean - log_both)
-        each = torch.where(x == 0, at_zero, elsewhere) - F.softplus(-logits)
-        return each.sum(-1) + _gamma_terms(x, log_theta)
+        """Return log p(x|z) (..., n); x may be `torch.sparse_csr`."""
+        means, logits = out.chunk(2, -1)
+        return self._log_prob(means.contiguous(), logits.contiguous(), x)
 
     def mean(self, out: Tensor, library: Tensor | None = None) -> Tensor:
-        """Return (1 - pi) m."""
+        """Return (1 - pi) m; without a library size m are shares."""
         return super().mean(out, library) * torch.sigmoid(-out[..., self.n_features :])
 
     def sample(self, out: Tensor, generator: torch.Generator, library: Tensor | None = None) -> Tensor:
-        """Draw counts, some of them put to 0."""
-        drawn = self._draw(Counts.mean(self, out, library), generator)
+        """Draw counts (..., n, n_features), some of them put to 0."""
+        drawn = self._draw(self._rates(self._means(out), library), generator)
         kept = torch.bernoulli(torch.sigmoid(-out[..., self.n_features :]), generator=generator)
         return drawn * kept
-
-
-def _at_nonzeros(x: Tensor, term: Any) -> Tensor:
-    """Return the sum over each row of `term(values, columns)` at the non-zeros of x (n, features): (n,)."""
-    rows, columns = torch.nonzero(x, as_tuple=True)
-    found = term(x[rows, columns], columns)
-    return torch.zeros(len(x), dtype=found.dtype, device=x.device).index_add(0, rows, found)
-
-
-def _gamma_terms(x: Tensor, log_theta: Tensor) -> Tensor:
-    """Return the sum over each row of lgamma(x + theta) - lgamma(theta) - log x! (n,)."""
-
-    def term(values: Tensor, columns: Tensor) -> Tensor:
-        return _GammaRatio.apply(log_theta, values, columns) - torch.lgamma(values + 1)
-
-    return _at_nonzeros(x, term)
-
-
-class _GammaRatio(torch.autograd.Function):
-    """lgamma(x + theta) - lgamma(theta) at entries: values (k,), their columns (k,), log theta (features,).
-
-    lgamma(theta) and digamma(theta) are worked out once a feature, not once an entry.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, log_theta: Tensor, values: Tensor, columns: Tensor) -> Tensor:
-        theta = torch.exp(log_theta)
-        ctx.save_for_backward(theta, values, columns)
-        return torch.lgamma(values + theta[columns]) - torch.lgamma(theta)[columns]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        theta, values, columns = ctx.saved_tensors
-        slope = (torch.digamma(values + theta[columns]) - torch.digamma(theta)[columns]) * grads[0]
-        return torch.zeros_like(theta).index_add(0, columns, slope) * theta, None, None
