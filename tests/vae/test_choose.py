@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from mumei.core.errors import UsageError
+from mumei.core.errors import DataError, UsageError
 from mumei.vae.choose import LIKELIHOODS, make_likelihood, propose
 
 
@@ -43,3 +43,37 @@ def test_proposals_follow_the_data():
         assert propose(scipy.sparse.csr_matrix(rows)).config["name"] == name, name
     assert propose(draw.integers(0, 256, (20, 5), dtype=np.uint8)).config == {"name": "bernoulli", "grey": True}
     assert "variance / mean" in propose(spread).reason
+    assert "grey" in propose(draw.random((20, 5))).reason
+    assert "some negative" in propose(np.array([[-1, 2]])).reason
+
+
+def test_bytes_are_images_when_dense_and_counts_when_sparse_or_said_to_be():
+    rows = np.random.default_rng(0).negative_binomial(1, 0.1, (200, 5)).clip(max=255).astype(np.uint8)
+    assert propose(rows).config == {"name": "bernoulli", "grey": True}
+    assert propose(scipy.sparse.csr_matrix(rows)).config["name"] == "nb"
+    assert propose(rows, integers=True).config["name"] == "nb"
+    assert propose((rows > 3).astype(np.uint8)).config == {"name": "bernoulli"}
+
+
+@pytest.mark.parametrize(("last", "name"), [(0.5, "gaussian"), (3.0, "poisson")])
+def test_all_rows_are_looked_at(last, name):
+    rows = np.zeros((700_000, 2))
+    rows[-1] = last
+    assert propose(rows).config["name"] == name
+    assert propose(rows[:-1]).config["name"] == "bernoulli"
+
+
+@pytest.mark.parametrize("empty", [np.zeros((0, 3)), scipy.sparse.csr_matrix((4, 3)), np.zeros((4, 3), dtype=bool)])
+def test_no_values_no_non_zeros_and_booleans_are_bits(empty):
+    assert propose(empty).config == {"name": "bernoulli"}
+
+
+def test_text_is_refused():
+    with pytest.raises(DataError, match="numbers"):
+        propose(np.array([["a", "b"]]))
+
+
+def test_what_is_proposed_takes_the_data():
+    draw = np.random.default_rng(0)
+    for rows in (draw.negative_binomial(2, 0.1, (500, 3)), draw.poisson(3, (500, 3)), draw.integers(0, 2, (9, 3))):
+        make_likelihood(propose(rows).config, 3).check(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mumei.core.errors import DataError, UsageError
@@ -16,6 +16,7 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.1, 60))
 def test_bernoulli_equals_torch_distributions_also_at_extreme_logits(seed, scale):
     out, x = scale * normal(seed, 3, 4, 6), (normal(seed + 1, 4, 6) > 0).float()
@@ -35,6 +36,44 @@ def test_gaussian_equals_torch_distributions(variance, bounded):
     expected = torch.distributions.Normal(mean, deviation).log_prob(x).sum(-1)
     torch.testing.assert_close(likelihood.log_prob(out, x), expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(likelihood.mean(out), mean)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3))
+def test_rescaled_gaussian_data_change_the_density_by_the_jacobian(seed, scale):
+    """log p(s x; s m, s^2 v) = log p(x; m, v) - d log s, the change of variables."""
+    mean, log_variance, x = (a.double() for a in (normal(seed, 4, 6), normal(seed + 1, 4, 6), normal(seed + 2, 4, 6)))
+    step = 2 * np.log(scale)
+    likelihood = Gaussian(6)
+    here = likelihood.log_prob(torch.cat([mean, log_variance], -1), x)
+    there = likelihood.log_prob(torch.cat([scale * mean, log_variance + step], -1), scale * x)
+    inside = (log_variance + step).abs().max() < 14  # beyond, the variance is held
+    if inside:
+        torch.testing.assert_close(there, here - 6 * np.log(scale), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "likelihood", [Bernoulli(3), Gaussian(3), Gaussian(3, "shared"), Gaussian(3, 0.5, bounded=True)]
+)
+def test_gradients_equal_finite_differences_and_drawing_leaves_the_global_generator(likelihood):
+    likelihood = likelihood.double()
+    out, x = (
+        normal(0, 2, 4, likelihood.outputs).double().requires_grad_(),
+        torch.rand(4, 3, generator=torch.Generator().manual_seed(1)).double(),
+    )
+    parameters = list(likelihood.parameters())
+    assert torch.autograd.gradcheck(lambda out, *_: likelihood.log_prob(out, x), (out, *parameters))
+    state = torch.random.get_rng_state()
+    drawn = likelihood.sample(out, torch.Generator().manual_seed(3))
+    assert torch.equal(drawn, likelihood.sample(out, torch.Generator().manual_seed(3)))
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_pixel_that_never_changes_has_a_finite_density():
+    out = torch.tensor([[0.3, -1000.0]])
+    assert float(Gaussian(1).log_prob(out, torch.tensor([[0.3]]))) == pytest.approx(
+        7 - 0.5 * np.log(2 * np.pi), abs=1e-4
+    )
 
 
 def test_samples_have_the_moments_of_the_distribution():
