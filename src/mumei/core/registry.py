@@ -81,6 +81,18 @@ _ENTRIES: dict[str, Entry] = {
         "Kingma and Welling 2013, Auto-Encoding Variational Bayes",
         tags=("estimator", "table", "offline"),
     ),
+    "vae/bayes-mlp-classifier": Entry(
+        "mumei.vae.bayes_mlp:BayesianMLPClassifier",
+        "Bayesian neural network: class probabilities averaged over a posterior of weights",
+        "Kingma and Welling 2013, appendix F; Kingma, Salimans and Welling 2015",
+        tags=("classifier", "table", "offline"),
+    ),
+    "vae/bayes-mlp-regressor": Entry(
+        "mumei.vae.bayes_mlp:BayesianMLPRegressor",
+        "Bayesian neural network: means and deviations from a posterior of weights",
+        "Kingma and Welling 2013, appendix F; Kingma, Salimans and Welling 2015",
+        tags=("regressor", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
