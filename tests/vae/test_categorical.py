@@ -59,7 +59,7 @@ def test_codes_that_are_none_are_refused():
     for bad in ([[3, 0]], [[0, -1]], [[0.5, 0]]):
         with pytest.raises(DataError, match="whole numbers from 0"):
             likelihood.check(np.array(bad))
-    with pytest.raises(DataError, match="row 1, column 1 holds 2; .* of 2 classes"):
+    with pytest.raises(DataError, match=r"row 1, column 1 holds 2; .* of 2 classes"):
         likelihood.check(np.array([[2, 1], [0, 2]]))
     for classes in ([3], [3, 1], [3, 2.5], "ab", None, 1):
         with pytest.raises(UsageError, match="2 or more"):

@@ -68,6 +68,15 @@ def test_no_values_no_non_zeros_and_booleans_are_bits(empty):
     assert propose(empty).config == {"name": "bernoulli"}
 
 
+def test_nearly_empty_features_do_not_hide_that_the_others_are_overdispersed():
+    draw = np.random.default_rng(0)
+    rows = np.concatenate([draw.poisson(0.01, (300, 400)), draw.negative_binomial(1, 0.1, (300, 40))], 1)
+    each = rows.var(0) / np.maximum(rows.mean(0), 1e-9)
+    assert np.median(each) < 1.5 < rows.var(0).sum() / rows.mean(0).sum()
+    assert propose(scipy.sparse.csr_matrix(rows)).config["name"] == "nb"
+    assert propose(rows[:, :400]).config["name"] == "poisson"
+
+
 def test_text_is_refused():
     with pytest.raises(DataError, match="numbers"):
         propose(np.array([["a", "b"]]))
