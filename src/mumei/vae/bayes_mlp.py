@@ -79,6 +79,11 @@ class _BayesianMLP(Saveable, BaseEstimator):
         self.random_state = random_state
         self.progress = progress
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return one whose fit is short, for the conformance checks."""
+        return cls(hidden=(8,), epochs=60, learning_rate=0.03, predict_samples=20)
+
     # What the two differ in.
 
     def _outputs(self) -> int:
