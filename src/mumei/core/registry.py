@@ -93,6 +93,42 @@ _ENTRIES: dict[str, Entry] = {
         "Kingma and Welling 2013, appendix F; Kingma, Salimans and Welling 2015",
         tags=("estimator", "table", "offline"),
     ),
+    "vae/m1": Entry(
+        "mumei.vae.semi_supervised:M1Classifier",
+        "semi-supervised: a classifier on the latents of a VAE of all rows",
+        "Kingma, Mohamed, Rezende and Welling 2014, Semi-supervised Learning with Deep Generative Models",
+        tags=("estimator", "table", "offline"),
+    ),
+    "vae/m2": Entry(
+        "mumei.vae.semi_m2:M2Classifier",
+        "semi-supervised: a generative model with the class as a cause",
+        "Kingma, Mohamed, Rezende and Welling 2014, Semi-supervised Learning with Deep Generative Models",
+        tags=("estimator", "table", "offline"),
+    ),
+    "vae/m1m2": Entry(
+        "mumei.vae.semi_supervised:M1M2Classifier",
+        "semi-supervised: M2 on the latents of M1",
+        "Kingma, Mohamed, Rezende and Welling 2014, Semi-supervised Learning with Deep Generative Models",
+        tags=("estimator", "table", "offline"),
+    ),
+    "vae/conv": Entry(
+        "mumei.vae.conv:ConvVAE",
+        "convolutional variational auto-encoder: latent space, samples and scores for unlabelled images",
+        "Kingma and Welling 2013, future work",
+        tags=("image", "offline"),
+    ),
+    "vae/ladder": Entry(
+        "mumei.vae.ladder_estimator:LadderVAE",
+        "ladder variational auto-encoder: a hierarchy of latent layers for unlabelled rows",
+        "Sonderby and others 2016, Ladder Variational Autoencoders",
+        tags=("estimator", "table", "offline"),
+    ),
+    "vae/sequence": Entry(
+        "mumei.vae.sequence_estimator:SequenceVAE",
+        "deep Kalman filter: latent states, scores and forecasts for unlabelled time series of unequal length",
+        "Krishnan, Shalit and Sontag 2015 and 2017",
+        tags=("series", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
