@@ -26,7 +26,7 @@ def small(**options) -> LadderVAE:
 
 
 def test_it_conforms():
-    check_estimator(LadderVAE(epochs=3, hidden=(8, 4)))
+    check_estimator(LadderVAE.example())
 
 
 def test_scores_are_in_the_datas_own_units():

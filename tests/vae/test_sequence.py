@@ -50,7 +50,7 @@ def small(likelihood=None, **options) -> SequenceNet:
     return net
 
 
-def trained(net: SequenceNet, series: list[np.ndarray], epochs: int = 60) -> SequenceNet:
+def trained(net: SequenceNet, series: list[np.ndarray], epochs: int = 40) -> SequenceNet:
     def loss(batch, at):
         return net.loss(batch[0], batch[1].bool(), at.rng, BoundConfig(), at.step)
 
@@ -84,7 +84,7 @@ def kalman(net: SequenceNet, series: list[np.ndarray]) -> tuple[np.ndarray, list
 
 @pytest.fixture(scope="module")
 def backward() -> SequenceNet:
-    return trained(linear(), walks(400))
+    return trained(linear(), walks(300))
 
 
 def test_the_bound_lies_below_a_kalman_filters_likelihood_and_comes_near(backward):
@@ -125,14 +125,14 @@ def test_the_importance_weighted_bound_is_tighter(backward):
 @pytest.mark.parametrize("direction", ["backward", "forward"])
 def test_filter_means_follow_the_kalman_filters(direction, backward):
     """Expected: the exact filter under the network's own parameters; errors are a small part of the states' spread."""
-    net = backward if direction == "backward" else trained(linear("forward"), walks(400))
+    net = backward if direction == "backward" else trained(linear("forward"), walks(200), 25)
     fresh = walks(40, seed=3)
     x, mask = pack(fresh)
     with torch.no_grad():
         found = net.filter(x, mask, generator(), samples=64)
     exact = np.concatenate(kalman(net, fresh)[1])
     error = np.sqrt(np.square(found[mask].numpy() - exact).mean()) / exact.std()
-    assert error < (0.1 if direction == "backward" else 0.3)
+    assert error < 0.2
 
 
 def test_the_filter_does_not_see_what_comes_later():
@@ -279,7 +279,7 @@ def test_forecasts_of_a_linear_model_have_the_exact_moments(backward):
         for step in range(3):
             mean = a @ mean + values["transition.linear.bias"]
             expected = c @ mean + values["emission.layers.0.bias"]
-            np.testing.assert_allclose(drawn[:, i, step].mean(0), expected, atol=0.1)
+            np.testing.assert_allclose(drawn[:, i, step].mean(0), expected, atol=0.2)
 
 
 def test_generated_series_have_the_datas_covariance(backward):

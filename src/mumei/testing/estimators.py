@@ -135,7 +135,7 @@ def check_duplicates(estimator: Any, X: Any) -> None:
     """Rows that occur many times are fitted, and equal rows get equal, finite outputs."""
     import numpy as np
 
-    few = np.tile(X[:6], (10, 1))
+    few = np.concatenate([X[:6]] * 10)
     for name, value in _outputs(_fitted(estimator, few), few).items():
         value = _dense(value)
         if value.dtype.kind == "f" and not np.isfinite(value).all():

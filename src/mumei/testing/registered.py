@@ -1,6 +1,7 @@
 """Runs the checks on what is registered, chosen by tags, so that a new entry is tested without a line of test.
 
-An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network) and an encoder's what it takes
+An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network; "image" and "series" are estimators of
+images and of time series, which scikit-learn's own checks do not know) and an encoder's what it takes
 (text, sequence, table). An object is made without arguments, by the class's own `example()` where it has one, or by
 `MAKERS`. `checks_for(name)` gives what runs the checks, or None and the reason why they cannot be run here.
 """
@@ -120,12 +121,34 @@ def checks_by_tag(entry: Entry) -> dict[str, Callable[[Make], None]]:
     known: dict[str, Callable[[Make], None]] = {
         "encoder": lambda make: check_encoder(make, example_items(entry)),
         "estimator": lambda make: check_estimator(make()),
+        "image": lambda make: check_estimator(make(), example_images(), sklearn=False),
+        "series": lambda make: check_estimator(make(), example_series(), sklearn=False),
         "generator": check_generator,
         "reader": check_reader,
         "sampler": check_sampler,
         "network": lambda make: check_network(make, example_batch()),
     }
     return {f"check_{tag}": check for tag, check in known.items() if tag in entry.tags}
+
+
+def example_images() -> Any:
+    """Return 30 grey images (30, 9, 8) of numbers in [0, 1]: a bright column each, and noise."""
+    import numpy as np
+
+    from mumei.core.seeds import numpy_generator
+
+    rng, columns = numpy_generator(0, "mumei.testing", "images"), np.arange(30)[:, None, None] % 8
+    return 0.9 * (np.arange(8) == columns) + rng.uniform(0, 0.1, (30, 9, 8))
+
+
+def example_series() -> Any:
+    """Return 20 series (20, 8 steps, 2 columns): oscillations of unequal phase, and noise."""
+    import numpy as np
+
+    from mumei.core.seeds import numpy_generator
+
+    rng, phase = numpy_generator(0, "mumei.testing", "series"), np.arange(20)[:, None, None]
+    return np.sin(0.5 * np.arange(8)[:, None] + phase + np.array([0.0, 1.5])) + 0.1 * rng.normal(size=(20, 8, 2))
 
 
 def example_batch() -> Any:

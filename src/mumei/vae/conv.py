@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -228,6 +228,11 @@ class ConvVAE(KeepsTuples, VAE):
         self.random_state = random_state
         self.out = out
         self.progress = progress
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return one whose fit is short, for the conformance checks."""
+        return cls(n_latent=2, channels=(4,), hidden=8, epochs=2)
 
     def _read(self, X: Any, reset: bool) -> Any:
         rows = super()._read(X, reset)

@@ -7,7 +7,7 @@ named in `notes_`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -139,6 +139,11 @@ class LadderVAE(KeepsTuples, VAE):
         self.random_state = random_state
         self.out = out
         self.progress = progress
+
+    @classmethod
+    def example(cls) -> Self:
+        """Return one whose fit is short, for the conformance checks."""
+        return cls(hidden=(8, 4), epochs=3)
 
     @property
     def latents_(self) -> tuple[int, ...]:

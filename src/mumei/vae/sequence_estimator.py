@@ -83,6 +83,11 @@ class _SequenceVAE(Saveable, BaseEstimator):
         self.out = out
         self.progress = progress
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return one whose fit is short, for the conformance checks."""
+        return cls(n_latent=2, hidden=8, emission=(8,), epochs=2)
+
     # Fitting.
 
     def fit(self, X: Any, y: Any = None) -> Self:
