@@ -21,7 +21,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def made(likelihood=None, hidden=(7, 5), seed: int = 2) -> M2Net:
-    net = M2Net(likelihood or Bernoulli(D), K, 2, hidden, classifier_hidden=(6,), seed=seed)
+    net = M2Net(likelihood or Bernoulli(D), K, 2, hidden, classifier_hidden=(6,), init="glorot", seed=seed)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng(seed)))
@@ -99,7 +99,7 @@ class At:
     """What a step reads of the loop."""
 
     def __init__(self, index: torch.Tensor, seed: int = 0):
-        self.rows, self.rng = index, rng(seed)
+        self.rows, self.rng, self.step = index, rng(seed), 0
 
 
 def test_the_objective_is_the_papers_over_the_data_set():
@@ -133,6 +133,25 @@ def test_training_raises_the_bound_and_a_cut_run_goes_on(tmp_path):
     weights, history = run(80, tmp_path)
     assert torch.equal(weights, run(80, None)[0])
     assert history[-1]["bound"] > history[0]["bound"] + 0.2
+
+
+def test_in_the_warm_up_the_classifier_learns_from_labelled_rows_alone():
+    net, x = made(), rows()
+    codes = torch.tensor([0, 1, 2, 1] + [-1] * 8)
+
+    def gradient(step: int) -> torch.Tensor:
+        net.zero_grad()
+        at = At(torch.arange(N))
+        at.step = step
+        method.step((x, codes), at).total.backward()
+        return torch.cat([p.grad.flatten() for p in net.classifier.parameters()])
+
+    method = M2Method(net, x, codes, alpha=0.7, warmup_steps=3)
+    found, later = gradient(2), gradient(3)
+    net.zero_grad()
+    (0.7 * torch.nn.functional.cross_entropy(net.classifier(x[:4]), codes[:4])).backward()
+    torch.testing.assert_close(found, torch.cat([p.grad.flatten() for p in net.classifier.parameters()]))
+    assert not torch.allclose(found, later)
 
 
 def test_latents_are_drawn_anew_each_step():

@@ -12,7 +12,9 @@ which is the paper's with alpha = 0.1 N on its sum over rows: 0.1 N / N_l for ea
 
 The sum over y is one product of (k n, ...) rows, and x meets the encoder's first layer once, not k times. Departures: each
 step takes its labelled rows from all labelled ones, beside a batch of the whole set, so that no step is without; the prior over
-weights, N(0, I), is weight decay 1/N on weights, not biases, and not on q(y|x), which a small N would press flat.
+weights, N(0, I), is weight decay 1/N on weights, not biases, and not on q(y|x), which a small N would press flat; in a warm-up
+q(y|x) learns from the labelled rows alone, while the rest already learns from what it says of all rows: without it classes may
+come to stand for groups that the labels do not mean.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ class M2Net(nn.Module):
         Of the encoder, from the data inwards, and of the decoder in reverse.
     classifier_hidden : sequence of int
         Of q(y|x); () is logistic regression.
-    activation, init, seed
-        As in `VAENet`.
+    activation, init, init_std, seed
+        As in `VAENet`. The default is the first author's: weights so small that at first all classes explain a row alike, so that
+        the labels, not chance, decide what each class comes to stand for.
     """
 
     def __init__(
@@ -62,7 +65,8 @@ class M2Net(nn.Module):
         *,
         classifier_hidden: Sequence[int] = (500,),
         activation: str = "softplus",
-        init: str = "glorot",
+        init: str = "normal",
+        init_std: float = 1e-3,
         seed: int = 0,
     ):
         super().__init__()
@@ -74,11 +78,14 @@ class M2Net(nn.Module):
             hidden,
             activation=activation,
             init=init,
+            init_std=init_std,
             covariates=classes,
             seed=seeds.child(seed, "vae"),
         )
         sizes = (likelihood.encoder_features, *classifier_hidden, classes)
-        self.classifier = MLP(sizes, activation=activation, init=init, seed=seeds.child(seed, "classifier"))
+        self.classifier = MLP(
+            sizes, activation=activation, init=init, init_std=init_std, seed=seeds.child(seed, "classifier")
+        )
 
     @property
     def log_prior(self) -> float:
@@ -135,10 +142,17 @@ def each_bound(net: M2Net, x: Tensor, generator: torch.Generator, samples: int =
 
 
 def unlabelled_bound(
-    net: M2Net, x: Tensor, generator: torch.Generator, samples: int = 1, *, common: bool = False
+    net: M2Net,
+    x: Tensor,
+    generator: torch.Generator,
+    samples: int = 1,
+    *,
+    common: bool = False,
+    fixed_classes: bool = False,
 ) -> Tensor:
-    """Return the estimate of -U(x), a bound on log p(x), per row (n,), in nats."""
+    """Return the estimate of -U(x), a bound on log p(x), per row (n,), in nats; `fixed_classes` gives q(y|x) no gradient."""
     log_q = net.log_classes(x)
+    log_q = log_q.detach() if fixed_classes else log_q
     q = log_q.exp()
     return (q * (each_bound(net, x, generator, samples, common=common).t() - log_q)).sum(-1)
 
@@ -159,6 +173,8 @@ class M2Method:
         Of the classification term; 0.1 in the paper.
     labelled_batch : int
         Labelled rows in a step, at most.
+    warmup_steps : int
+        Steps at the start in which q(y|x) learns from the labelled rows alone.
     weight_prior : bool
     scaling : Scaling, optional
         For rows of bytes.
@@ -174,6 +190,7 @@ class M2Method:
         *,
         alpha: float = 0.1,
         labelled_batch: int = 100,
+        warmup_steps: int = 0,
         weight_prior: bool = True,
         scaling: Scaling | None = None,
         deviations: Tensor | None = None,
@@ -181,7 +198,8 @@ class M2Method:
         at_least("alpha", alpha, 0.0)
         at_least("labelled_batch", labelled_batch, 1, whole=True)
         self.net, self.x, self.codes, self.alpha, self.scaling = net, x, codes, alpha, scaling
-        self.deviations = deviations
+        at_least("warmup_steps", warmup_steps, 0, whole=True)
+        self.deviations, self.warmup_steps = deviations, warmup_steps
         self.labelled = (codes >= 0).nonzero().squeeze(1)
         self.labelled_batch = min(labelled_batch, len(self.labelled))
         self.share = len(self.labelled) / len(codes)
@@ -206,7 +224,8 @@ class M2Method:
         unlabelled = torch.zeros(())
         if bool(open_rows.any()):
             rows = self._seen(x[open_rows], at.rows[open_rows], at.rng)
-            unlabelled = unlabelled_bound(self.net, rows, at.rng).sum() / len(x)
+            fixed = at.step < self.warmup_steps
+            unlabelled = unlabelled_bound(self.net, rows, at.rng, fixed_classes=fixed).sum() / len(x)
         chosen = self.labelled[torch.randperm(len(self.labelled), generator=at.rng)[: self.labelled_batch]]
         y, rows = self.codes[chosen], self._seen(self._rows(chosen), chosen, at.rng)
         labelled = self.share * labelled_bound(self.net, rows, y, at.rng).mean()

@@ -28,6 +28,8 @@ from mumei.vae.inputs import CHUNK, dense
 from mumei.vae.semi_base import SemiSupervised, under
 from mumei.vae.semi_m2 import M2Classifier
 
+USED = 0.1  # deviation over the rows of a latent's means above which M2 is told it: the first author's program has this rule
+
 __all__ = ["M1Classifier", "M1M2Classifier", "M2Classifier"]
 
 
@@ -218,7 +220,7 @@ class M1M2Classifier(_OnLatents):
     m2_learning_rate : float
     draws : bool
         Train M2 on fresh draws of q(z1|x) at each step, in place of its standardised means.
-    alpha, labelled_batch
+    alpha, labelled_batch, warmup_epochs
         As in `M2Classifier`.
     random_state : int, RandomState or None
     progress : mumei.core.progress.Progress, optional
@@ -227,6 +229,8 @@ class M1M2Classifier(_OnLatents):
     ----------
     classes_ : ndarray (k,)
     vae_ : VAE
+    used_ : list of int
+        The latents that M2 is told: those that differ between rows, or all where none does.
     m2_ : M2Classifier
         Of the classes' numbers in `classes_`.
     notes_ : list of str
@@ -239,6 +243,8 @@ class M1M2Classifier(_OnLatents):
     >>> M1M2Classifier(n_latent=2, m2_latent=1, random_state=0).fit(X, y).predict([[0.0, 0.0], [5.0, 5.0]])
     array([0, 1])
     """
+
+    _learned = (*SemiSupervised._learned, "used_")
 
     def __init__(
         self,
@@ -254,11 +260,12 @@ class M1M2Classifier(_OnLatents):
         m2_latent: int = 10,
         m2_hidden: Any = (128,),
         classifier_hidden: Any = (128,),
-        m2_epochs: int = 50,
+        m2_epochs: int = 80,
         m2_learning_rate: float = 1e-3,
         draws: bool = False,
-        alpha: float = 0.1,
+        alpha: float = 1.0,
         labelled_batch: int = 100,
+        warmup_epochs: int = 30,
         random_state: Any = None,
         progress: Any = None,
     ):
@@ -278,6 +285,7 @@ class M1M2Classifier(_OnLatents):
         self.draws = draws
         self.alpha = alpha
         self.labelled_batch = labelled_batch
+        self.warmup_epochs = warmup_epochs
         self.random_state = random_state
         self.progress = progress
 
@@ -293,6 +301,7 @@ class M1M2Classifier(_OnLatents):
             m2_hidden=(16,),
             classifier_hidden=(16,),
             m2_epochs=60,
+            warmup_epochs=20,
             m2_learning_rate=0.01,
         )
 
@@ -309,6 +318,9 @@ class M1M2Classifier(_OnLatents):
         rows, codes = self._begin(X, y)
         self._fit_vae(rows)
         means, deviations = self._posterior(rows)
+        used = means.std(0) > USED
+        self.used_ = np.flatnonzero(used if used.any() else ~used).tolist()
+        means, deviations = means[:, self.used_], deviations[:, self.used_]
         self.m2_ = self._made_m2()
         self.m2_.fit_latents(means, codes, torch.from_numpy(deviations).float() if self.draws else None)
         return self
@@ -324,6 +336,7 @@ class M1M2Classifier(_OnLatents):
             scale="none" if self.draws else "standard",
             alpha=self.alpha,
             labelled_batch=self.labelled_batch,
+            warmup_epochs=self.warmup_epochs,
             epochs=self.m2_epochs,
             batch_size=self.batch_size,
             learning_rate=self.m2_learning_rate,
@@ -334,10 +347,10 @@ class M1M2Classifier(_OnLatents):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return q(y|z1) at the posterior means of z1 (n, k)."""
         latents = self._latents(X)
-        return self.m2_.predict_proba(latents)
+        return self.m2_.predict_proba(latents[:, self.used_])
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the posterior means of z1, M1's latents: float32 (n, n_latent); `m2_.transform` of these gives z2's."""
+        """Return the posterior means of z1, M1's latents: float32 (n, n_latent); M2 is told those in `used_`."""
         return self._latents(X).astype(np.float32)
 
     def sample(self, label: Any, n: int = 1, *, seed: int | None = None) -> np.ndarray:
@@ -348,7 +361,10 @@ class M1M2Classifier(_OnLatents):
         DataError
             No such class.
         """
-        return self.vae_.inverse_transform(self.m2_.sample(self._code(label), n, seed=seed))
+        drawn = self.m2_.sample(self._code(label), n, seed=seed)
+        latents = np.zeros((n, self.vae_.latent_), dtype=np.float32)
+        latents[:, self.used_] = drawn
+        return self.vae_.inverse_transform(latents)
 
     def state(self) -> State:
         """Return what the model is made of."""
