@@ -108,7 +108,7 @@ def test_unlabelled_rows_help():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_unlabelled_rows_help_whatever_rows_are_labelled(kind):
-    """Measured over three draws of the labels: 0.05 for M1, 0.01 for M2, 0.02 for M1 + M2, against 0.11."""
+    """Measured over three draws of the labels: errors of 0.06 for M1, 0.02 for M2, 0.02 for M1 + M2, against 0.18."""
     found, alone = zip(*(error_with_and_without(kind, seed) for seed in range(3)), strict=True)
     print(kind.__name__, np.round(found, 3), np.round(alone, 3))
     assert np.mean(found) < 0.6 * np.mean(alone)
