@@ -44,8 +44,9 @@ def test_it_conforms():
 
 
 def test_scores_are_in_the_datas_own_units():
-    """A change of units by a factor c changes a density of d columns by -d log c."""
+    """A change of units by a factor c changes a density of d columns by -d log c; a power of two changes no bit beside that."""
     X = normal()
+    assert small().fit(8 * X).score(8 * X) == pytest.approx(small().fit(X).score(X) - 5 * np.log(8), abs=1e-5)
     first, second = small().fit(X), small().fit(10 * X)
     assert second.score(10 * X) == pytest.approx(first.score(X) - 5 * np.log(10), abs=0.1)
     found = second.log_likelihood(10 * X, "iwae", samples=200).mean - first.log_likelihood(X, "iwae", samples=200).mean
@@ -117,6 +118,8 @@ def test_frames_and_annotated_data():
     X = counts()
     table = anndata.AnnData(np.log1p(X), layers={"counts": X})
     model = small(layer="counts").fit(table)
+    assert table.obsm["X_vae"].shape == (80, 2)
+    del table.obsm["X_vae"]
     found = model.transform(table)
     assert np.array_equal(table.obsm["X_vae"], found)
     assert model.likelihood_["name"] == "nb"
@@ -129,6 +132,30 @@ def test_frames_and_annotated_data():
         small(layer="count").fit(table)
 
 
+def test_annotated_data_has_names_and_columns_of_labels_and_may_lie_in_a_file(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    X, donors = counts(), np.array(["a", "b"] * 40)
+    table = anndata.AnnData(scipy.sparse.csr_matrix(X.astype(np.float32)))
+    table.var_names, table.obs["donor"] = [f"gene{i}" for i in range(12)], donors
+    model = small().fit(table, batch="donor")
+    plain = small().fit(scipy.sparse.csr_matrix(X.astype(np.float32)), batch=donors)
+    assert torch.equal(weights(model), weights(plain))
+    assert list(model.feature_names_in_) == list(table.var_names)
+    with pytest.raises(DataError, match="not those of the fit, in its order"):
+        model.transform(table[:, ::-1].copy(), batch="donor")
+    with pytest.raises(DataError, match="1 of the 12 feature names"):
+        model.transform(table[:, 1:].copy(), batch="donor")
+    with pytest.raises(UsageError, match=r"no column 'doner' in obs\. Did you mean 'donor'"):
+        model.transform(table, batch="doner")
+    with pytest.raises(UsageError, match="names a column"):
+        plain.transform(X, batch="donor")
+    loaded = mumei.load(model.save(tmp_path / "model"))
+    table.write_h5ad(tmp_path / "table.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "table.h5ad", backed="r")
+    assert np.array_equal(loaded.transform(backed, batch="donor"), model.transform(table, batch="donor"))
+    backed.file.close()
+
+
 def test_batch_labels_are_told_to_the_networks():
     X, labels = counts(), np.array(["a", "b"] * 40)
     model = small(epochs=20).fit(X, batch=labels)
@@ -138,6 +165,9 @@ def test_batch_labels_are_told_to_the_networks():
         model.transform(X)
     with pytest.raises(DataError, match="did not see"):
         model.transform(X, batch=["c"] * 80)
+    with pytest.raises(DataError, match=r"1 batch labels are missing \(the first: row 1\)"):
+        small().fit(X[:3], batch=[1.0, np.nan, 2.0])
+    assert any("learn by heart" in note for note in small().fit(X, batch=range(80)).notes_)
 
 
 def test_partial_fit_goes_on_with_the_same_model():
@@ -146,6 +176,21 @@ def test_partial_fit_goes_on_with_the_same_model():
     bounds = [model.partial_fit(X).history_[-1]["bound"] for _ in range(30)]
     assert bounds[-1] > bounds[0] + 1.0
     assert [e["epoch"] for e in model.history_] == list(range(30))
+
+
+def test_passes_of_partial_fit_take_new_settings_and_finish_the_warm_up():
+    X = (normal() > 3).astype(float)
+    model = small(warmup_epochs=2)
+    for passes in range(3):
+        last = model.partial_fit(X).history_[-1]
+        weight = min(1.0, (passes + 1) / 2)  # one batch a pass
+        assert last["loss"] == pytest.approx(weight * last["kl"] - last["reconstruction"], abs=1e-5)
+    model.set_params(learning_rate=0.0, weight_prior=False)
+    before = weights(model).clone()
+    assert torch.equal(weights(model.partial_fit(X)), before)
+    model.set_params(optimizer="sgd", learning_rate=0.1)
+    assert not torch.equal(weights(model.partial_fit(X)), before)
+    assert any("began afresh" in note for note in model.notes_)
 
 
 def test_rows_held_out_stop_training_and_the_best_weights_are_kept():
@@ -191,40 +236,62 @@ def test_both_ways_of_training_agree():
 
 SCRIPT = """
 import sys, numpy as np, torch
-from mumei.vae.estimator import VAE
-torch.set_num_threads(1)
-X = np.random.default_rng(0).integers(0, 2, (2000, 30)).astype(float)
 import mumei.vae.estimator as e
+torch.set_num_threads(1)
 plain = e.TrainConfig
 e.TrainConfig = lambda **k: plain(**{**k, "checkpoint_seconds": 0.05})
-model = VAE(n_latent=2, hidden=(16,), epochs=100, random_state=0, out=sys.argv[1] if sys.argv[1] != "-" else None).fit(X)
-print(model.transform(X).tobytes().hex()[-64:], sum(float(p.sum()) for p in model.net_.parameters()))
+X = np.random.default_rng(0).integers(0, 2, (2000, 30)).astype(float)
+options = {"n_latent": 2, "hidden": (16,), "validation": 0.1, "patience": 1000, "random_state": 0}
+e.VAE(**options, epochs=int(sys.argv[2]), out=sys.argv[1]).fit(X)
 """
 
 
-def run(out: str) -> str:
-    done = subprocess.run([sys.executable, "-c", SCRIPT, out], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def kill_in_training(folder, after: float) -> bool:
-    """Start the script, kill it some time after a new checkpoint; return whether it was still at work."""
-    before = set(folder.glob("checkpoints/*"))
-    started = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.DEVNULL)
-    while started.poll() is None and set(folder.glob("checkpoints/*")) <= before:
+def steps_kept(folder) -> set[int]:
+    return {int(path.name[5:]) for path in folder.glob("checkpoints/step-*")}
+
+
+def kill_in_training(folder, epochs: int, after: float) -> bool:
+    """Start the script, kill it some time after a new checkpoint; return whether it was at work, beyond what was there."""
+    before = steps_kept(folder)
+    started = subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(epochs)], stdout=subprocess.DEVNULL)
+    while started.poll() is None and steps_kept(folder) <= before:
         time.sleep(0.01)
+    new = steps_kept(folder) - before
     time.sleep(after)
     working = started.poll() is None
     started.send_signal(signal.SIGKILL)
     started.wait()
-    return working
+    return working and min(new) > max(before, default=0)
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, kills):
-    folder = tmp_path / "run"
-    assert all(kill_in_training(folder, 0.03 * i) for i in range(kills))
-    assert run(str(folder)) == run("-")
+def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, kills, one_thread):
+    folder, epochs = tmp_path / "run", 60 * kills
+    assert all(kill_in_training(folder, epochs, 0.02 * (i % 5)) for i in range(kills))
+    X = np.random.default_rng(0).integers(0, 2, (2000, 30)).astype(float)
+    options = {"hidden": (16,), "validation": 0.1, "patience": 1000, "epochs": epochs}
+    resumed, undisturbed = small(**options, out=folder).fit(X), small(**options).fit(X)
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert resumed.history_ == undisturbed.history_
+
+
+@pytest.mark.parametrize(
+    "other", [{"beta": 4.0}, {"activation": "relu"}, {"estimator": "A"}, {"likelihood": "poisson"}]
+)
+def test_a_folder_of_a_fit_with_other_settings_is_refused(tmp_path, other):
+    """Shapes and data are the same: without a look at the settings the earlier fit's weights would be given back."""
+    X = (normal() > 3).astype(float)
+    small(out=tmp_path / "run", beta=2.0).fit(X)
+    with pytest.raises(UsageError, match=f"{next(iter(other))}.* then, .* now"):
+        small(**{"beta": 2.0, **other}, out=tmp_path / "run").fit(X)
 
 
 @pytest.mark.parametrize(
@@ -232,23 +299,71 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, kills)
     [
         (np.zeros((0, 3)), {}, ValueError, "0 sample"),
         (np.ones((1, 3)), {}, ValueError, "1 sample|minimum of 2"),
-        (np.array([[1.0, np.nan], [2.0, 3.0]]), {}, ValueError, "NaN"),
-        (np.array([[1.0, np.inf], [2.0, 3.0]]), {}, ValueError, "infinity"),
+        (np.array([[1.0, np.nan], [2.0, 3.0]]), {}, DataError, "NaN in row 0, column 1"),
+        (np.array([[1.0, 2.0], [2.0, np.inf]]), {}, DataError, "infinity. in row 1, column 1"),
+        (scipy.sparse.csr_matrix([[0.0, 1.0], [np.nan, 2.0]]), {}, DataError, "NaN in row 1, column 0"),
         (np.array([[0.0, 0.5], [1.0, 1.0]]), {"likelihood": "bernoulli"}, DataError, r"the data holds 0\.5"),
         (np.array([[0.0, -1.0], [1.0, 1.0]]), {"likelihood": "nb"}, DataError, "-1"),
         (np.array([[0.0, 1.5], [1.0, 1.0]]), {"likelihood": "poisson"}, DataError, "1.5"),
+        (np.array([[0, 7], [255, 9]], dtype=np.uint8), {"likelihood": "bernoulli"}, DataError, "needs 0 and 1 alone"),
+        (np.array([[1.0, 2.0], [1e38, 3.0]]), {}, DataError, r"1e\+38 in row 1, column 0"),
         (normal(), {"n_latent": 0}, UsageError, "n_latent"),
         (normal(), {"n_latent": 6}, UsageError, "more than the data's 5 columns"),
         (normal(), {"likelihood": "gausian"}, UsageError, "'gaussian'"),
         (normal(), {"scale": "standart"}, UsageError, "'standard'"),
         (normal(), {"validation": 1.0}, UsageError, "leaves none"),
         (counts(), {"likelihood": "nb", "scale": "standard"}, UsageError, "nb likelihood"),
+        (normal(), {"likelihood": None}, UsageError, "likelihood=None"),
+        (normal(), {"batch_size": 0}, UsageError, "batch_size=0"),
+        (normal(), {"patience": 0}, UsageError, "patience=0"),
+        (normal(), {"hidden": "wide"}, UsageError, "hidden='wide'"),
+        (normal(), {"weight_prior": "no"}, UsageError, "weight_prior='no'"),
+        (normal(), {"activation": "tahn"}, UsageError, "'tanh'"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(tmp_path, X, options, error, message):
     with pytest.raises(error, match=message):
         small(**options, out=tmp_path / "run").fit(X)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
+    X = normal()
+    model = small().fit(X)
+    before, notes = model.transform(X), list(model.notes_)
+    for call in (
+        lambda: model.fit(X[:, :3], batch=["a"]),
+        lambda: model.set_params(likelihood="nb").fit(X[:, :3]),
+        lambda: model.partial_fit(X[:, :3]),
+        lambda: model.set_params(learning_rate=1e30, optimizer="sgd", likelihood="auto").partial_fit(X * 1e8),
+    ):
+        with pytest.raises((DataError, NonFiniteError, ValueError)):
+            call()
+        assert np.array_equal(model.transform(X), before)
+    assert model.notes_ == notes
+
+
+def test_a_data_frame_comes_out_of_transform_where_it_is_asked_for():
+    pytest.importorskip("pandas")
+    model = small().set_output(transform="pandas").fit(normal())
+    for found in (model.transform(normal()), model.fit_transform(normal())):
+        assert list(found.columns) == ["vae0", "vae1"]
+
+
+def test_numpy_numbers_are_numbers(tmp_path):
+    options = {"n_latent": np.int64(2), "epochs": np.int64(4), "batch_size": np.int32(100), "beta": np.float64(1.0)}
+    model = small(**options, hidden=np.array([8])).fit(normal())
+    assert torch.equal(weights(model), weights(small().fit(normal())))
+    assert np.array_equal(mumei.load(model.save(tmp_path / "model")).transform(normal()), model.transform(normal()))
+
+
+def test_rows_far_from_the_fit_are_scored_low_or_refused():
+    model = small().fit(normal() * 1e-3)
+    assert model.score_samples(np.full((1, 5), 1e6))[0] < -1e15
+    with pytest.raises(DataError, match="row 1"):
+        model.score_samples(np.array([[0.0] * 5, [1e37] * 5]))
+    with pytest.raises(DataError, match="library"):
+        small(likelihood="nb").fit(counts()).inverse_transform(np.zeros((2, 2)), library=[1.0, 2.0, 3.0])
 
 
 def test_one_column_and_a_wrong_width():

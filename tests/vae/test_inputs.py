@@ -9,7 +9,16 @@ import torch
 
 from mumei.core.errors import DataError, UsageError
 from mumei.vae.choose import make_likelihood
-from mumei.vae.inputs import choose_scaling, flatten_images, no_scaling, one_hot, training_rows, unpack
+from mumei.vae.inputs import (
+    check_finite,
+    check_scaled,
+    choose_scaling,
+    flatten_images,
+    no_scaling,
+    one_hot,
+    training_rows,
+    unpack,
+)
 
 
 def rows(n: int = 50, d: int = 4) -> np.ndarray:
@@ -72,3 +81,39 @@ def test_labels_become_columns():
         one_hot(["a", "b"], ["a", "b"], 3, "batch")
     with pytest.raises(DataError, match="'c'"):
         one_hot(["c"], ["a"], 1, "batch")
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_a_large_offset_costs_no_digits(kind):
+    """Times in seconds: a deviation of a billionth of the mean is no constant column, and the scaled values are exact."""
+    X = (rows() * 100).round().astype(kind)
+    plain, moved = (choose_scaling(m, make_likelihood("gaussian", 4), "auto")[0] for m in (X, X + 2_000_000_000))
+    torch.testing.assert_close(plain.factor, moved.factor)
+    torch.testing.assert_close(training_rows(X + 2_000_000_000, moved), training_rows(X, plain), rtol=0, atol=1e-6)
+
+
+def test_float32_means_are_summed_in_float64():
+    X = np.full((300_000, 1), 1000.1, dtype=np.float32)
+    X[0] = 1000.0
+    scaling, _ = choose_scaling(X, make_likelihood("gaussian", 1), "auto")
+    assert float(scaling.centre) == pytest.approx(float(X.mean(dtype=np.float64)), rel=1e-9)
+
+
+def test_the_first_bad_value_is_named_wherever_it_is():
+    X = np.zeros((5000, 3))
+    X[4321, 2] = np.nan
+    for given in (X, scipy.sparse.csr_matrix(X)):
+        with pytest.raises(DataError, match="NaN in row 4321, column 2"):
+            check_finite(given)
+    check_finite(np.full((2, 2), 255, dtype=np.uint8))
+
+
+def test_rows_that_leave_the_unit_scale_are_refused():
+    """Left in, a Bernoulli would call them usual: its log p(x) grows without end with x."""
+    X, grey = rows(), make_likelihood({"name": "bernoulli", "grey": True}, 4)
+    scaling, _ = choose_scaling(X, grey, "unit")
+    check_scaled(X, grey, scaling)
+    with pytest.raises(DataError, match=r"scale='unit'.*the data goes from"):
+        check_scaled(2 * X, grey, scaling)
+    two = np.array([[3.0, 7.3], [7.3, 3.0]])
+    check_scaled(two, make_likelihood("bernoulli", 2), choose_scaling(two, make_likelihood("bernoulli", 2), "unit")[0])

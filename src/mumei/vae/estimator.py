@@ -9,12 +9,13 @@ N(0, 0.01^2), 128 hidden units, bytes read as grey values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from mumei.core import seeds
@@ -27,18 +28,32 @@ from mumei.vae.choose import make_likelihood, propose
 from mumei.vae.collapse import collapse_report
 from mumei.vae.inputs import (
     Scaling,
-    check_values,
+    check_finite,
+    check_names,
+    check_scaled,
     choose_scaling,
     flatten_images,
+    labels_of,
     training_rows,
     unpack,
 )
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig
 from mumei.vae.outputs import Outputs
-from mumei.vae.training import Watched, choose_method
+from mumei.vae.training import (
+    Kept,
+    Watched,
+    as_it_was,
+    check_same_run,
+    choose_method,
+    own_memory,
+    plain,
+    rows_of,
+    widths,
+)
 
 LATENT = 10
+_Kept, _rows_of = Kept, rows_of  # under these names `ladder_estimator` takes them from here
 LEARNED = (
     "n_features_in_",
     "feature_names_in_",
@@ -70,17 +85,17 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         p(x|z): "bernoulli", "gaussian", "categorical", "poisson", "nb", "zinb", or {"name": name, option: value}; "auto" is
         proposed from the data, and said in `notes_`.
     scale : {"auto", "standard", "unit", "none"}
-        What is done to the data first: see `mumei.vae.inputs.choose_scaling`.
+        What is done to the data first: see `mumei.vae.inputs.choose_scaling`. Scores stay in the data's own units.
     estimator, samples, beta, free_bits
         See `mumei.vae.objective.BoundConfig`.
     warmup_epochs : int
-        Epochs over which the KL's weight rises from 0 to `beta`.
+        Epochs, or calls of `partial_fit`, over which the KL's weight rises from 0 to `beta`.
     epochs, batch_size, learning_rate, precision
         See `mumei.core.config.TrainConfig`.
     optimizer : str
         "adam", "adamw", "sgd", or the paper's "adagrad".
     weight_prior : bool
-        N(0, I) on the weights, as in the paper.
+        N(0, I) on the weights, as in the paper: weight decay of one over the number of rows.
     init : {"glorot", "he", "normal"}
         "normal" is the paper's N(0, 0.01^2).
     validation : float
@@ -88,10 +103,11 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         are kept. 0 holds out none.
     patience : int
     layer : str, optional
-        Of an AnnData.
+        Of an AnnData, in place of its X.
     random_state : int, RandomState or None
     out : path, optional
-        A folder for checkpoints: the same fit, started again after it was killed, goes on to the same weights.
+        A folder for checkpoints: the same fit, started again after it was killed, goes on to the same weights. Other data or
+        other settings in that folder are an error.
     progress : mumei.core.progress.Progress, optional
 
     Attributes
@@ -178,46 +194,59 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
 
         Parameters
         ----------
-        X : ndarray, CSR, data frame or AnnData (n, n_features); or images (n, h, w) or (n, h, w, c)
-            Two rows or more, finite. Bytes are images unless another likelihood is named.
+        X : ndarray, sparse matrix, data frame or AnnData (n, n_features); or images (n, h, w) or (n, h, w, c)
+            Two rows or more, finite. Bytes are images unless another likelihood is named. An AnnData gets the posterior means
+            in `obsm["X_vae"]`.
         y : ignored
-        batch : array (n,), optional
-            Labels (donor, plate, ...) that both networks are told, so that the latent space need not carry them.
+        batch : array (n,) or str, optional
+            Labels (donor, plate, ...) that both networks are told, so that the latent space need not carry them; or the name of
+            a column of an AnnData's `obs`.
 
         Raises
         ------
         DataError, UsageError
-            Data or arguments that do not fit; nothing is written then.
+            Data or arguments that do not fit; nothing is written then, and the estimator is as it was.
         NonFiniteError
             Training diverged; the step and the part are named.
         """
-        rows = self._read(X, reset=True)
-        self._prepare(rows, batch)
-        covariates = self._covariates(batch, rows.shape[0])
-        self._make_net()
-        kept, held = self._split(rows.shape[0])
-        self._train(rows, covariates, kept, held, self.epochs)
-        self.notes_ += self._look(rows, covariates)
+        with as_it_was(self):
+            self._check_arguments()
+            rows, labels = self._read(X, reset=True), labels_of(X, batch)
+            self._prepare(rows, labels)
+            covariates = self._covariates(labels, rows.shape[0])
+            self._make_net()
+            kept, held = self._split(rows.shape[0])
+            check_same_run(self.out, self)
+            self._train(rows, covariates, kept, held, plain(self.epochs))
+            self.notes_ += self._look(rows, covariates)
+        if unpack(X, self.layer)[1] is not None:
+            self.transform(X, batch=batch)  # into its obsm
         return self
 
     def partial_fit(self, X: Any, y: Any = None, *, batch: Any = None) -> Self:
         """Train for one more pass over these rows, with the optimiser's state of the last pass.
 
-        The first call decides likelihood, scaling and networks from its rows; a loaded model begins with a fresh optimiser.
+        The first call decides likelihood, scaling, names of batches and networks from its rows; a loaded or copied model begins
+        with a fresh optimiser. Learning rate, `beta` and batch size may change between calls. The prior on the weights weighs
+        as if these rows were all: turn `weight_prior` off where they are few of many. Parameters and errors as for `fit`.
         """
-        first = not hasattr(self, "net_")
-        rows = self._read(X, reset=first)
-        if first:
-            self._prepare(rows, batch)
-            self._make_net()
-        else:
-            self._check(rows)
-        covariates = self._covariates(batch, rows.shape[0])
-        before, passes = list(getattr(self, "history_", [])), getattr(self, "n_iter_", 0)
-        self._train(rows, covariates, np.arange(rows.shape[0]), None, 1, resumed=passes)
-        self.history_ = before + [{**e, "epoch": passes} for e in self.history_]
-        self.n_iter_ = passes + 1
-        self._look(rows, covariates)
+        with as_it_was(self):
+            self._check_arguments()
+            first = not hasattr(self, "net_")
+            rows, labels = self._read(X, reset=first), labels_of(X, batch)
+            if first:
+                self._prepare(rows, labels)
+                self._make_net()
+            else:
+                self._check(rows)
+            covariates = self._covariates(labels, rows.shape[0])
+            before, passes = list(getattr(self, "history_", [])), getattr(self, "n_iter_", 0)
+            if not passes:
+                check_same_run(self.out, self)
+            self._train(rows, covariates, np.arange(rows.shape[0]), None, 1, resumed=passes)
+            self.history_ = before + [{**e, "epoch": passes} for e in self.history_]
+            self.n_iter_ = passes + 1
+            self._look(rows, covariates)
         return self
 
     def fit_transform(self, X: Any, y: Any = None, *, batch: Any = None) -> np.ndarray:
@@ -226,16 +255,42 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
 
     def _read(self, X: Any, reset: bool) -> Any:
         """Return validated rows (n, n_features), an ndarray of bytes, integers or floats, or CSR."""
-        matrix, _ = unpack(X, self.layer)
+        matrix, annotated = unpack(X, self.layer)
         matrix, shape = flatten_images(matrix)
         if reset:
             self.image_shape_ = shape
         elif shape is not None and getattr(self, "image_shape_", None) not in (None, shape):
             raise DataError(f"images of {shape} were given; the model was fitted on images of {self.image_shape_}.")
-        rows = cast("Any", validate_data)(
-            self, matrix, accept_sparse="csr", dtype="numeric", reset=reset, ensure_min_samples=2 if reset else 1
-        )
+        options: Any = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
+        options["ensure_min_samples"] = 2 if reset else 1
+        if annotated is None:
+            rows = cast("Any", validate_data)(self, matrix, reset=reset, **options)
+        else:
+            rows = check_array(matrix, estimator=self, **options)
+            self._take_names(rows, annotated.var_names, reset)
+        check_finite(rows)
         return rows.astype(np.float32) if rows.dtype.kind == "b" else rows
+
+    def _take_names(self, rows: Any, names: Any, reset: bool) -> None:
+        """Keep or compare the names of an AnnData's columns, as scikit-learn does with those of a data frame."""
+        if reset:
+            self.n_features_in_, self.feature_names_in_ = rows.shape[1], np.asarray(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            check_names(self.feature_names_in_, names)
+        elif rows.shape[1] != self.n_features_in_:
+            raise DataError(f"X has {rows.shape[1]} features; the model was fitted on {self.n_features_in_} features.")
+
+    def _check_arguments(self) -> None:
+        """Refuse what is used before, or never seen by, the parts that check their own arguments."""
+        at_least("batch_size", plain(self.batch_size), 1, whole=True)
+        at_least("patience", plain(self.patience), 1, whole=True)
+        at_least("warmup_epochs", plain(self.warmup_epochs), 0, whole=True)
+        if not isinstance(self.weight_prior, bool | np.bool_):
+            raise UsageError(f"weight_prior={self.weight_prior!r} is not allowed; give True or False.")
+        if not isinstance(self.likelihood, str | Mapping):
+            raise UsageError(
+                f"likelihood={self.likelihood!r} is not allowed; give a name, {{'name': name, option: value}} or 'auto'."
+            )
 
     def _prepare(self, rows: Any, batch: Any) -> None:
         """Choose likelihood, scaling and width of z."""
@@ -247,8 +302,6 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
             config = proposal.config
             self.notes_.append(proposal.reason)
         likelihood = make_likelihood(config, rows.shape[1])
-        if config != "auto" and likelihood.name == "bernoulli" and rows.dtype == np.uint8 and rows.max() > 1:
-            likelihood = make_likelihood({"name": "bernoulli", "grey": True}, rows.shape[1])
         self.likelihood_ = dict(sorted(likelihood.config().items()))
         self.scaling_, said = choose_scaling(rows, likelihood, self.scale)
         self.notes_ += [said] if said else []
@@ -260,34 +313,34 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
             self.notes_.append(
                 f"{int((sums == 0).sum())} rows hold no count at all (the first: row {int(sums.argmin())})"
             )
-        self.batches_ = None if batch is None else sorted(set(np.asarray(batch).tolist()))
+        self.batches_ = None if batch is None else sorted(set(batch.ravel().tolist()))
+        if self.batches_ is not None and len(self.batches_) > rows.shape[0] // 2:
+            self.notes_.append(
+                f"batch has {len(self.batches_)} labels for {rows.shape[0]} rows: the networks may learn by heart"
+            )
 
     def _width(self, n_features: int) -> int:
         if self.n_latent == "auto":
             return min(LATENT, n_features)
         if isinstance(self.n_latent, str):
             raise UsageError(f"n_latent={self.n_latent!r} is not allowed; give a number of dimensions or 'auto'.")
-        at_least("n_latent", self.n_latent, 1, whole=True)
-        if self.n_latent > n_features:
+        latent = plain(self.n_latent)
+        at_least("n_latent", latent, 1, whole=True)
+        if latent > n_features:
             raise UsageError(
-                f"n_latent={self.n_latent} is more than the data's {n_features} columns, so nothing would be summed up; give "
+                f"n_latent={latent} is more than the data's {n_features} columns, so nothing would be summed up; give "
                 f"{n_features} or less."
             )
-        return int(self.n_latent)
+        return latent
 
     def _check(self, rows: Any, likelihood: Any = None) -> None:
-        likelihood = self.net_.likelihood if likelihood is None else likelihood
-        plain = self.scaling_.factor.numel() == 1 and not bool((self.scaling_.centre != 0).any())
-        if likelihood.name == "bernoulli" and not plain:
-            return  # scaled to 0..1 by what the data was when it was fitted
-        check_values(rows, likelihood, float(self.scaling_.factor[0]) if plain else 1.0)
+        check_scaled(rows, self.net_.likelihood if likelihood is None else likelihood, self.scaling_)
 
     def _make_net(self) -> None:
-        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
         self.net_ = VAENet(
             make_likelihood(self.likelihood_, self.n_features_in_),
             self.latent_,
-            hidden,
+            widths(self.hidden),
             activation=self.activation,
             init=self.init,
             covariates=len(self.batches_ or ()),
@@ -295,15 +348,14 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         )
 
     def _split(self, n: int) -> tuple[np.ndarray, np.ndarray | None]:
-        at_least("validation", self.validation, 0.0)
-        if not self.validation:
+        share = plain(self.validation)
+        at_least("validation", share, 0.0)
+        if not share:
             return np.arange(n), None
-        if self.validation >= 1 or round(n * self.validation) < 1 or n - round(n * self.validation) < 1:
-            raise UsageError(
-                f"validation={self.validation} of {n} rows leaves none to train or to hold out; give less or 0."
-            )
+        cut = round(n * share)
+        if not 1 <= cut < n:
+            raise UsageError(f"validation={share} of {n} rows leaves none to train or to hold out; give less or 0.")
         order = seeds.numpy_generator(self.seed_, "validation").permutation(n)
-        cut = round(n * self.validation)
         return np.sort(order[cut:]), np.sort(order[:cut])
 
     def _train(
@@ -315,26 +367,32 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         epochs: int,
         resumed: int = 0,
     ) -> None:
-        batches = -(-len(kept) // self.batch_size)
+        batches = -(-len(kept) // plain(self.batch_size))
         bound = BoundConfig(
             estimator=self.estimator,
-            samples=self.samples,
-            beta=self.beta,
-            free_bits=self.free_bits,
-            warmup_steps=self.warmup_epochs * batches,
+            samples=plain(self.samples),
+            beta=plain(self.beta),
+            free_bits=plain(self.free_bits),
+            warmup_steps=plain(self.warmup_epochs) * batches,
         )
         method: Any = choose_method(
-            self.net_, len(kept), bound, weight_prior=self.weight_prior, scaling=self.scaling_, precision=self.precision
+            self.net_,
+            len(kept),
+            bound,
+            weight_prior=bool(self.weight_prior),
+            scaling=self.scaling_,
+            precision=self.precision,
+            done=resumed * batches,
         )
         everything = training_rows(rows, self.scaling_)
         arrays = tuple(a for a in (everything, covariates) if a is not None)
         stopping, used = None, arrays
         if held is not None:
-            used, kept_out = ([_rows_of(a, index) for a in arrays] for index in (kept, held))
+            used, kept_out = ([rows_of(a, index) for a in arrays] for index in (kept, held))
             method = Watched(method, lambda: float(self._scores(*kept_out).mean()))
-            stopping = EarlyStopping(patience=self.patience, metric="validation", mode="max")
+            stopping = EarlyStopping(patience=plain(self.patience), metric="validation", mode="max")
         history = train(
-            _Kept(method, self, resumed),
+            Kept(method, self, resumed),
             tuple(used),
             self._config(epochs, stopping, resumed),
             out=self.out if not resumed else None,
@@ -343,7 +401,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         )
         if held is not None:
             method.restore()
-        _own_memory(self.net_)
+        own_memory(self.net_)
         self.history_ = [dict(sorted(e.items())) for e in history.epochs]
         self.n_iter_ = len(self.history_)
 
@@ -352,12 +410,12 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         if optimizer == "adagrad":
             from mumei.vae.engine import adagrad
 
-            optimizer = adagrad(self.learning_rate)
+            optimizer = adagrad(plain(self.learning_rate))
         return TrainConfig(
             epochs=epochs,
-            batch_size=self.batch_size,
+            batch_size=plain(self.batch_size),
             optimizer=optimizer,
-            learning_rate=self.learning_rate,
+            learning_rate=plain(self.learning_rate),
             precision=self.precision,
             seed=seeds.child(self.seed_, "training", resumed),
             early_stopping=stopping,
@@ -372,7 +430,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         report = collapse_report(
             self.net_, x, seeds.torch_generator(self.seed_, "collapse"), rows=len(index), covariates=extra
         )
-        self.collapse_ = dict(sorted(_json(report.to_dict()).items()))
+        self.collapse_ = dict(sorted(plain(report.to_dict()).items()))
         return list(report.warnings)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -391,15 +449,13 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
     def state(self) -> State:
         """Return what the model is made of."""
         check_is_fitted(self, "net_")
-        given = self.get_params(deep=False)
-        if not isinstance(given["random_state"], int | np.integer | type(None)):
-            given["random_state"] = self.seed_
-        given["random_state"] = None if given["random_state"] is None else int(given["random_state"])
-        given["out"] = None if given["out"] is None else str(given["out"])
-        given["progress"] = None
-        kind = type(given["hidden"]).__name__
-        given["hidden"] = given["hidden"] if kind == "int" else [int(h) for h in given["hidden"]]
-        learned = {name: _json(getattr(self, name)) for name in LEARNED if hasattr(self, name)}
+        given = {k: v for k, v in self.get_params(deep=False).items() if k not in ("random_state", "out")}
+        given |= {"progress": None, "out": None if self.out is None else str(self.out), "hidden": plain(self.hidden)}
+        given = {k: v if isinstance(v, tuple) else plain(v) for k, v in given.items()}  # tuples: see `KeepsTuples`
+        fixed = self.random_state is None or isinstance(self.random_state, int | np.integer)
+        given["random_state"] = plain(self.random_state) if fixed else self.seed_
+        kind = type(self.hidden).__name__
+        learned = {name: plain(getattr(self, name)) for name in LEARNED if hasattr(self, name)}
         tensors = {f"net.{k}": v.contiguous() for k, v in self.net_.state_dict().items()}
         tensors |= {"scaling.centre": self.scaling_.centre, "scaling.factor": self.scaling_.factor}
         last = self.history_[-1] if self.history_ else {}
@@ -428,49 +484,3 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         weights = {k.removeprefix("net."): v for k, v in state.tensors.items() if k.startswith("net.")}
         made.net_.load_state_dict(weights)
         return made
-
-
-class _Kept:
-    """A method whose optimisers are the estimator's of the last pass, where this is a later pass on the same weights."""
-
-    def __init__(self, method: Any, owner: VAE, resumed: int):
-        self.method, self.owner, self.resumed = method, owner, resumed
-        for name in ("end_epoch", "state_dict", "load_state_dict"):
-            if hasattr(method, name):
-                setattr(self, name, getattr(method, name))
-
-    def modules(self) -> Any:
-        """Return the method's networks."""
-        return self.method.modules()
-
-    def optimizers(self, config: TrainConfig) -> Any:
-        """Return the method's optimisers, with the state of the last pass."""
-        made, before = self.method.optimizers(config), getattr(self.owner, "_optimizers", None)
-        if self.resumed and before is not None:
-            for name, optimizer in made.items():
-                optimizer.load_state_dict(before[name].state_dict())
-        self.owner._optimizers = made  # type: ignore[attr-defined]
-        return made
-
-    def step(self, batch: Any, at: Any) -> Any:
-        """Make the method's step."""
-        return self.method.step(batch, at)
-
-
-def _own_memory(net: VAENet) -> None:
-    """Give each parameter memory of its own: written-out gradients leave views of one vector."""
-    for parameter in net.parameters():
-        parameter.data = parameter.data.clone()
-        parameter.grad = None
-
-
-def _rows_of(array: Any, index: np.ndarray) -> Any:
-    return array[torch.from_numpy(index)] if isinstance(array, Tensor) else array[index]
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _json(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | tuple):
-        return [_json(v) for v in value]
-    return value.item() if isinstance(value, np.generic) else value

@@ -2,7 +2,7 @@
 
 Bytes stay bytes (a quarter of float32's memory) and are scaled a batch at a time; sparse counts stay sparse, and a batch's rows
 are made dense; everything else becomes one float32 tensor. `Scaling` is x' = (x - centre) * factor; a density of x' becomes one
-of x by adding the sum of log factor.
+of x by adding the sum of log factor. Centres are float64: a column of times around 1e9 keeps its seconds.
 """
 
 from __future__ import annotations
@@ -19,22 +19,28 @@ from mumei.core.errors import DataError, UsageError, suggest
 CHUNK = 2048  # rows looked at, scaled or encoded at a time
 SCALES = ("auto", "standard", "unit", "none")
 SPARSE = 0.25  # density above which a sparse matrix is made dense
+LARGEST = 1e37  # of what float32 outputs can still hold
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """x' = (x - centre) * factor, each a float32 Tensor (n_features,) or of one number."""
+    """x' = (x - centre) * factor, each a Tensor (n_features,) or of one number; the factor is float32."""
 
     centre: Tensor
     factor: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
         """Return scaled rows (n, n_features), float32."""
-        return (x.float() - self.centre) * self.factor
+        return ((x.to(self.centre.dtype) - self.centre) * self.factor).float()
 
     def undo(self, x: Tensor) -> Tensor:
-        """Return rows in the user's units."""
-        return x / self.factor + self.centre
+        """Return rows in the user's units, float32."""
+        return (x / self.factor + self.centre).float()
+
+    @property
+    def single(self) -> bool:
+        """Whether all columns share one centre and one factor."""
+        return self.centre.numel() == 1 and self.factor.numel() == 1
 
     def log_volume(self, n_features: int) -> float:
         """Return log |dx'/dx|, in nats per row."""
@@ -52,7 +58,7 @@ def no_scaling(factor: float = 1.0) -> Scaling:
 
 
 def unpack(X: Any, layer: str | None) -> tuple[Any, Any]:
-    """Return the matrix in X and, where X is an AnnData, X itself (else None).
+    """Return the matrix in X (in memory, where its file is open) and, where X is an AnnData, X itself (else None).
 
     Raises
     ------
@@ -61,15 +67,70 @@ def unpack(X: Any, layer: str | None) -> tuple[Any, Any]:
     """
     if hasattr(X, "obsm") and hasattr(X, "layers"):
         if layer is None:
-            return X.X, X
+            return _in_memory(X.X), X
         if layer not in X.layers:
             raise UsageError(
                 f"no layer {layer!r} in the AnnData.{suggest(layer, X.layers)} It has: {sorted(X.layers)}."
             )
-        return X.layers[layer], X
+        return _in_memory(X.layers[layer]), X
     if layer is not None:
         raise UsageError(f"layer={layer!r} is for AnnData; a {type(X).__name__} was given.")
     return X, None
+
+
+def _in_memory(matrix: Any) -> Any:
+    """Read the matrix of an AnnData that was opened with `backed`."""
+    if matrix is None:
+        raise DataError("the AnnData has no X; name one of its layers with layer=.")
+    if hasattr(matrix, "to_memory"):
+        return matrix.to_memory()
+    return matrix if isinstance(matrix, np.ndarray) or hasattr(matrix, "tocsr") else matrix[()]
+
+
+def labels_of(X: Any, batch: Any) -> Any:
+    """Return batch labels: those given, or, for a name, that column of an AnnData's `obs`.
+
+    Raises
+    ------
+    UsageError
+        A name without an AnnData, or one that its `obs` does not have.
+    DataError
+        Missing labels.
+    """
+    if isinstance(batch, str):
+        if not hasattr(X, "obs"):
+            raise UsageError(
+                f"batch={batch!r} names a column of an AnnData's obs; a {type(X).__name__} was given. Give a label a row."
+            )
+        if batch not in X.obs:
+            raise UsageError(f"no column {batch!r} in obs.{suggest(batch, X.obs)} It has: {sorted(map(str, X.obs))}.")
+        batch = X.obs[batch]
+    if batch is None:
+        return None
+    labels = np.asarray(batch)
+    missing = np.fromiter((v is None or bool(v != v) for v in labels.ravel().tolist()), dtype=bool)
+    if missing.any():
+        raise DataError(f"{int(missing.sum())} batch labels are missing (the first: row {int(missing.argmax())}).")
+    return labels
+
+
+def check_names(fitted: Any, given: Any) -> None:
+    """Raise `DataError` unless the columns' names are those of the fit, in that order.
+
+    Parameters
+    ----------
+    fitted, given : sequence of str
+    """
+    fitted, given = [str(name) for name in fitted], [str(name) for name in given]
+    if fitted == given:
+        return
+    lacking = [name for name in fitted if name not in set(given)]
+    if lacking:
+        raise DataError(f"{len(lacking)} of the {len(fitted)} feature names of the fit are missing: {lacking[:3]} ...")
+    raise DataError(
+        f"the feature names are not those of the fit, in its order ({len(given)} given, {len(fitted)} then); give "
+        "data[:, model.feature_names_in_]."
+    )
 
 
 def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
@@ -79,6 +140,43 @@ def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
     if isinstance(X, np.ndarray) and X.ndim in (3, 4):
         return X.reshape(len(X), -1), X.shape[1:]
     return X, None
+
+
+def check_finite(X: Any) -> None:
+    """Raise `DataError` for values of rows (dense or CSR) that are missing, infinite or beyond float32, naming the first."""
+    if X.dtype.kind != "f":
+        return
+    for start in range(0, X.shape[0], CHUNK):
+        part = X[start : start + CHUNK]
+        values = part.data if hasattr(part, "toarray") else part
+        with np.errstate(invalid="ignore"):
+            good = np.abs(values) <= LARGEST
+        if good.all():
+            continue
+        row, column = (int(i[0]) for i in np.nonzero(~(np.abs(dense(part)) <= LARGEST)))
+        value = float(dense(part)[row, column])
+        what = "NaN" if value != value else "inf (infinity)" if np.isinf(value) else f"{value:.3g}"
+        remedy = "fill in or leave out" if value != value else "leave out or scale down"
+        raise DataError(
+            f"the data holds {what} in row {start + row}, column {column}; finite numbers up to {LARGEST:.0e} are needed: "
+            f"{remedy} such values."
+        )
+
+
+def check_scaled(X: Any, likelihood: Any, scaling: Scaling) -> None:
+    """Raise `DataError` where rows (dense or CSR, validated), once scaled, cannot come from the likelihood."""
+    if not scaling.single:
+        return  # standardised, for a likelihood of any real numbers
+    centre, factor = float(scaling.centre), float(scaling.factor)
+    if not centre:
+        check_values(X, likelihood, factor)
+        return
+    for start in range(0, X.shape[0], CHUNK):
+        part = ((dense(X[start : start + CHUNK]).astype(np.float64) - centre) * factor).astype(np.float32)
+        try:
+            likelihood.check(np.where(np.abs(part - part.round()) < 1e-6, part.round(), part))
+        except DataError as error:
+            raise DataError(f"after scale='unit', which takes the fitted rows' range to 0..1: {error}") from None
 
 
 def check_values(X: Any, likelihood: Any, factor: float) -> None:
@@ -117,7 +215,7 @@ def choose_scaling(X: Any, likelihood: Any, scale: str) -> tuple[Scaling, str]:
         low, high = float(X.min()), float(X.max())
         factor = 1.0 / (high - low) if high > low else 1.0
         return Scaling(
-            torch.tensor([low]).float(), torch.tensor([factor]).float()
+            torch.tensor([low], dtype=torch.float64), torch.tensor([factor]).float()
         ), f"values from {low:.6g} to {high:.6g} go to 0..1"
     if likelihood.name == "gaussian" and not likelihood.bounded and scale in ("auto", "standard"):
         return _standard(X)
@@ -125,15 +223,19 @@ def choose_scaling(X: Any, likelihood: Any, scale: str) -> tuple[Scaling, str]:
 
 
 def _standard(X: Any) -> tuple[Scaling, str]:
-    mean = np.asarray(X.mean(0), dtype=np.float64).ravel()
-    square = np.zeros_like(mean)
+    mean = np.asarray(X.mean(0, dtype=np.float64)).ravel()
+    square, changes = np.zeros_like(mean), np.zeros(len(mean), dtype=bool)
+    first = dense(X[:1])
     for start in range(0, X.shape[0], CHUNK):
-        square += np.square(dense(X[start : start + CHUNK]).astype(np.float64) - mean).sum(0)
+        part = dense(X[start : start + CHUNK])
+        changes |= (part != first).any(0)
+        square += np.square(part.astype(np.float64) - mean).sum(0)
     deviation = np.sqrt(square / X.shape[0])
-    # A column of one value, up to rounding, is centred and left at its scale.
-    still = deviation <= 1e-7 * np.maximum(np.abs(mean), 1e-30)
+    # A column of one value, up to rounding in the data's own type, is centred and left at its scale.
+    rounding = np.finfo(X.dtype).eps if X.dtype.kind == "f" else 0.0
+    still = ~changes | (deviation <= np.maximum(rounding * np.abs(mean), 1 / LARGEST))
     deviation[still] = 1.0
-    scaling = Scaling(torch.from_numpy(mean).float(), torch.from_numpy(1.0 / deviation).float())
+    scaling = Scaling(torch.from_numpy(mean), torch.from_numpy(1.0 / deviation).float())
     constant = f"; {int(still.sum())} of them never change" if still.any() else ""
     return scaling, f"columns are standardised (the likelihood is told in the data's own units){constant}"
 
@@ -147,10 +249,31 @@ def training_rows(X: Any, scaling: Scaling) -> Any:
         X = X.toarray()
     if X.dtype == np.uint8 and not bool((scaling.centre != 0).any()) and scaling.factor.numel() == 1:
         return torch.from_numpy(np.array(X, order="C"))
+    return scaled_rows(X, scaling)
+
+
+def scaled_rows(X: Any, scaling: Scaling) -> Tensor:
+    """Return rows (dense or CSR) as one scaled float32 tensor.
+
+    Raises
+    ------
+    DataError
+        A row so far from those of the fit that its scaled values are not finite.
+    """
     found = torch.empty(X.shape, dtype=torch.float32)
-    for start in range(0, len(X), CHUNK):
-        part = torch.from_numpy(np.array(X[start : start + CHUNK], dtype=np.float64))
+    for start in range(0, X.shape[0], CHUNK):
+        values = dense(X[start : start + CHUNK])
+        if scaling.plain:
+            found[start : start + CHUNK] = torch.from_numpy(np.array(values, dtype=np.float32))
+            continue
+        part = torch.from_numpy(np.array(values, dtype=np.float64))
         found[start : start + CHUNK] = (part - scaling.centre.double()) * scaling.factor.double()
+    far = ~torch.isfinite(found).all(1)
+    if bool(far.any()):
+        raise DataError(
+            f"{int(far.sum())} rows (the first: row {int(far.int().argmax())}) are too far from those that the model was fitted "
+            "on for float32; leave them out, or look at their units."
+        )
     return found
 
 

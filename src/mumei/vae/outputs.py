@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from mumei.core import seeds
 from mumei.core.config import at_least
 from mumei.core.errors import DataError, UsageError
-from mumei.vae.inputs import CHUNK, Scaling, dense, one_hot, unpack
+from mumei.vae.inputs import CHUNK, Scaling, labels_of, one_hot, scaled_rows, unpack
 from mumei.vae.network import VAENet
 from mumei.vae.noise import row_noise
 from mumei.vae.objective import gaussian_kl
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 SCORED = 8  # pairs of noise vectors, +e and -e, in a row's score
 
 
-class Outputs:
-    """The part of `VAE` that needs no training; `_read` and `_check` are the estimator's."""
+class Outputs(TransformerMixin):
+    """The part of `VAE` that needs no training; `_read` and `_check` are the estimator's.
+
+    `set_output` changes `transform` only where the class that defines it is a transformer.
+    """
 
     net_: VAENet
     scaling_: Scaling
@@ -49,8 +53,7 @@ class Outputs:
         """Return float32 rows (n, n_features) as the likelihood sees them."""
         if isinstance(rows, Tensor):
             return self.scaling_.apply(rows) if rows.dtype is torch.uint8 else rows.float()
-        values = torch.from_numpy(np.array(dense(rows), dtype=np.float64))
-        return ((values - self.scaling_.centre.double()) * self.scaling_.factor.double()).float()
+        return scaled_rows(rows, self.scaling_)
 
     def _covariates(self, batch: Any, n: int) -> Tensor | None:
         if (batch is None) != (self.batches_ is None):
@@ -65,7 +68,7 @@ class Outputs:
         check_is_fitted(self, "net_")
         rows = self._read(X, reset=False)
         self._check(rows)
-        return rows, self._covariates(batch, rows.shape[0])
+        return rows, self._covariates(labels_of(X, batch), rows.shape[0])
 
     def _volume(self) -> float:
         """Return what turns a log density of scaled rows into one of the user's, in nats per row."""
@@ -75,7 +78,22 @@ class Outputs:
     # Using it.
 
     def transform(self, X: Any, *, batch: Any = None) -> np.ndarray:
-        """Return the posterior means of rows, float32 (n, latent); those of an AnnData also go to its `obsm["X_vae"]`."""
+        """Return the posterior means of rows, float32 (n, latent); those of an AnnData also go to its `obsm["X_vae"]`.
+
+        Parameters
+        ----------
+        X : as for `fit`
+            With the columns of the fit, under the names that they had then, if any.
+        batch : array (n,) or str, optional
+            For a model that was fitted with batch labels: as for `fit`.
+
+        Raises
+        ------
+        DataError, ValueError
+            Another width or other names, values that are missing or that the likelihood cannot give.
+        UsageError
+            Batch labels where the fit had none, or none where it had some.
+        """
         rows, covariates = self._seen(X, batch)
         found = np.empty((rows.shape[0], self.latent_), dtype=np.float32)
         with torch.no_grad():
@@ -137,11 +155,15 @@ class Outputs:
     def _library(self, library: Any, n: int) -> Tensor | None:
         if self.library_ is None:
             return None
-        value = self.library_ if library is None else library
-        return torch.as_tensor(value, dtype=torch.float32).expand(n)
+        value = np.asarray(self.library_ if library is None else library, dtype=np.float64)
+        if value.shape not in ((), (n,)) or not np.isfinite(value).all() or (value < 0).any():
+            raise DataError(
+                f"library has shape {value.shape}; give one sum of counts, or one a row ({n},), finite and not negative."
+            )
+        return torch.from_numpy(np.broadcast_to(value, (n,)).astype(np.float32))
 
     def _in_units(self, x: Tensor) -> np.ndarray:
-        return self.scaling_.undo(x).float().numpy()
+        return self.scaling_.undo(x).numpy()
 
     def score_samples(self, X: Any, *, batch: Any = None) -> np.ndarray:
         """Return the bound on log p(x) of each row, in nats, float32 (n,): low ones are unusual rows.

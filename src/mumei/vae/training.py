@@ -1,4 +1,5 @@
-"""The bound as a method of the training loop, for any network; and early stopping on rows held out, with the best weights kept.
+"""The bound as a method of the training loop, for any network; early stopping on rows held out, with the best weights kept; and
+what ties a run to its estimator: its settings, the optimiser of its last pass.
 
 Where a network is the paper's (`engine.written_out`) and the objective plain, the gradients written out by hand are used; else
 automatic differentiation.
@@ -6,14 +7,19 @@ automatic differentiation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mumei.core import checkpoint
+from mumei.core import checkpoint, files
 from mumei.core.config import TrainConfig
+from mumei.core.errors import UsageError
 from mumei.core.method import At, Loss, make_optimizer
 from mumei.vae.engine import AEVB, written_out
 from mumei.vae.inputs import Scaling
@@ -34,12 +40,21 @@ class BoundMethod:
         N(0, I) on the weights, not on biases: weight decay 1/N.
     scaling : Scaling
         What rows of bytes are scaled by; other rows come scaled.
+    done : int
+        Steps of earlier passes: where the KL's warm-up is.
     """
 
     def __init__(
-        self, net: VAENet, rows: int, bound: BoundConfig, *, weight_prior: bool = True, scaling: Scaling | None = None
+        self,
+        net: VAENet,
+        rows: int,
+        bound: BoundConfig,
+        *,
+        weight_prior: bool = True,
+        scaling: Scaling | None = None,
+        done: int = 0,
     ):
-        self.net, self.bound, self.scaling = net, bound, scaling
+        self.net, self.bound, self.scaling, self.done = net, bound, scaling, done
         self.decay = 1.0 / rows if weight_prior else 0.0
 
     def modules(self) -> dict[str, nn.Module]:
@@ -58,17 +73,24 @@ class BoundMethod:
         """Return the negative bound of one batch in nats per row."""
         x = batch[0]
         x = self.scaling.apply(x) if x.dtype is torch.uint8 and self.scaling is not None else x.float()
-        return loss(self.net, x, at.rng, self.bound, at.step, batch[1] if len(batch) > 1 else None)
+        return loss(self.net, x, at.rng, self.bound, self.done + at.step, batch[1] if len(batch) > 1 else None)
 
 
 def choose_method(
-    net: VAENet, rows: int, bound: BoundConfig, *, weight_prior: bool, scaling: Scaling, precision: str
+    net: VAENet,
+    rows: int,
+    bound: BoundConfig,
+    *,
+    weight_prior: bool,
+    scaling: Scaling,
+    precision: str,
+    done: int = 0,
 ) -> Any:
     """Return the faster method that trains this network on this bound: AEVB written out, or `BoundMethod`."""
     if bound == BoundConfig() and written_out(net):
         # Bytes are the only rows that come unscaled, and their scaling is one factor.
         return AEVB(net, rows, weight_prior=weight_prior, precision=precision, scale=float(scaling.factor[0]))
-    return BoundMethod(net, rows, bound, weight_prior=weight_prior, scaling=scaling)
+    return BoundMethod(net, rows, bound, weight_prior=weight_prior, scaling=scaling, done=done)
 
 
 class Watched:
@@ -120,3 +142,140 @@ class Watched:
         """Take them back."""
         self.value = float(state["value"])
         self.best = {k.removeprefix("best."): v.clone() for k, v in state.items() if k.startswith("best.")}
+
+
+class Kept:
+    """A method of an estimator: it goes on with the optimisers of the last pass, and its checkpoints hold its settings.
+
+    Parameters
+    ----------
+    method : Method
+    owner : VAE
+        Keeps the optimisers between passes.
+    resumed : int
+        Passes before this one; 0 begins with fresh optimisers.
+    """
+
+    def __init__(self, method: Any, owner: Any, resumed: int):
+        self.method, self.owner, self.resumed = method, owner, resumed
+        if hasattr(method, "end_epoch"):
+            self.end_epoch = method.end_epoch
+
+    def modules(self) -> Any:
+        """Return the method's networks."""
+        return self.method.modules()
+
+    def optimizers(self, config: TrainConfig) -> Any:
+        """Return the method's optimisers, with the averages of the last pass and the settings of this one."""
+        made, before = self.method.optimizers(config), getattr(self.owner, "_optimizers", None)
+        if self.resumed and before is not None:
+            for name, optimizer in made.items():
+                if not _take_averages(optimizer, before[name]):
+                    said = "the optimiser began afresh: it or the bound was changed between passes"
+                    self.owner.notes_ = [
+                        *self.owner.notes_,
+                        said,
+                    ]  # a new list: the old one returns where training fails
+        self.owner._optimizers = made
+        return made
+
+    def step(self, batch: Any, at: Any) -> Any:
+        """Make the method's step."""
+        return self.method.step(batch, at)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the method's state and the estimator's settings."""
+        inner = self.method.state_dict() if hasattr(self.method, "state_dict") else {}
+        return {**inner, "settings": settings_of(self.owner)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the method's state back."""
+        if hasattr(self.method, "load_state_dict"):
+            self.method.load_state_dict({k: v for k, v in state.items() if k != "settings"})
+
+
+def _take_averages(optimizer: torch.optim.Optimizer, before: torch.optim.Optimizer) -> bool:
+    """Give an optimiser the state of an earlier one, not its rates; return False where it is of another kind or shape."""
+    shapes = [[[p.shape for p in g["params"]] for g in o.param_groups] for o in (optimizer, before)]
+    if type(optimizer) is not type(before) or shapes[0] != shapes[1]:
+        return False
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": copy.deepcopy(before.state_dict()["state"]), "param_groups": groups})
+    return True
+
+
+# Shapes, data, seed and the loop's own settings are compared by the loop.
+_NOT_COMPARED = ("n_latent", "latents", "hidden", "likelihood", "layer", "epochs", "random_state", "out", "progress")
+
+
+def settings_of(model: Any) -> dict[str, Any]:
+    """Return as JSON values the arguments that a resumed fit must share with the one that was killed."""
+    given = {k: v for k, v in model.get_params(deep=False).items() if k not in _NOT_COMPARED}
+    return plain({**given, "likelihood": model.likelihood_})
+
+
+def check_same_run(out: Any, model: Any) -> None:
+    """Raise `UsageError` where a folder holds checkpoints of an estimator with other settings."""
+    existing = [] if out is None else checkpoint.existing(Path(out) / "checkpoints")
+    for path in reversed(existing):
+        try:
+            then = files.read_json(path / checkpoint.STATE)["method"].get("settings", {})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a damaged one: the loop passes over it too
+        now = settings_of(model)
+        differing = [k for k in sorted({**then, **now}) if then.get(k) != now.get(k)]
+        if differing:
+            shown = "; ".join(f"{k}: {then.get(k)!r} then, {now.get(k)!r} now" for k in differing[:5])
+            raise UsageError(
+                f"{out} holds a fit that differs from this one ({shown}). Give a new folder, or remove it."
+            )
+        return
+
+
+@contextlib.contextmanager
+def as_it_was(model: Any) -> Iterator[None]:
+    """Leave the estimator as it was, weights too, where what is done inside does not come to its end."""
+    before, net = dict(vars(model)), getattr(model, "net_", None)
+    weights = None if net is None else {k: v.detach().clone() for k, v in net.state_dict().items()}
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        if net is not None and weights is not None:
+            own_memory(net)
+            net.load_state_dict(weights)
+        raise
+
+
+def own_memory(net: nn.Module) -> None:
+    """Give each parameter memory of its own: written-out gradients leave views of one vector."""
+    for parameter in net.parameters():
+        parameter.data = parameter.data.clone()
+        parameter.grad = None
+
+
+def rows_of(array: Any, index: np.ndarray) -> Any:
+    """Return the rows of an index (n,) of a tensor, array or CSR matrix."""
+    return array[torch.from_numpy(index)] if isinstance(array, Tensor) else array[index]
+
+
+def plain(value: Any) -> Any:
+    """Return a value with NumPy's numbers and arrays, and tuples, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | tuple | list):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def widths(hidden: Any) -> tuple[int, ...]:
+    """Return the widths of hidden layers, given as one or several integers."""
+    given = plain(hidden)
+    if isinstance(given, int):
+        return (given,)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UsageError(
+            f"hidden={hidden!r} is not allowed; give the width of each layer, such as (500,) or (256, 64)."
+        )
+    return tuple(given)
