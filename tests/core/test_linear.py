@@ -166,6 +166,7 @@ def test_layer_has_the_parameters_and_state_of_the_plain_one(switch):
 def test_choice_depends_on_the_machine_alone(monkeypatch, wanted, vendor, agrees, enabled, said):
     monkeypatch.setenv(linear.SWITCH, wanted)
     monkeypatch.setattr(linear, "cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(linear, "_agrees", lambda: agrees)
     found = capability.__wrapped__()
     assert (found.enabled, found.vendor) == (enabled, vendor)
@@ -205,3 +206,16 @@ def test_measured_speeds_are_positive():
     speed = measure(8, 16, 16, repeats=1)
     assert speed.plain > 0
     assert speed.fast is None or speed.fast > 0
+
+
+@pytest.mark.parametrize(
+    ("vendor", "width", "used"),
+    [("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False), ("GenuineIntel", "AVX512", False)],
+)
+def test_the_vendor_and_the_width_of_vectors_choose(vendor, width, used):
+    """oneDNN was measured to win on AMD with AVX-512, and to lose to MKL on AMD with AVX2."""
+    enabled, reason = linear._choose("", vendor, width, True, True)
+    assert enabled is used
+    assert vendor in reason
+    assert linear._choose("1", vendor, width, True, True)[0]
+    assert not linear._choose("0", vendor, width, True, True)[0]

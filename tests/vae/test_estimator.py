@@ -15,7 +15,9 @@ import torch
 import mumei
 from mumei.core import seeds
 from mumei.core.errors import ArtifactError, DataError, NonFiniteError, UsageError
+from mumei.core.train import fit as train
 from mumei.testing import check_estimator
+from mumei.vae.engine import WakeSleep
 from mumei.vae.estimator import VAE
 from mumei.vae.training import BoundMethod, choose_method
 
@@ -378,3 +380,28 @@ def test_one_column_and_a_wrong_width():
 def test_divergence_is_an_error_that_names_the_step():
     with pytest.raises(NonFiniteError, match="step"):
         small(learning_rate=1e30, epochs=50, optimizer="sgd").fit(normal())
+
+
+def test_wake_sleep_trains_the_same_network():
+    """Expected: the weights of the method itself, on the same rows in the same order."""
+    X = (np.random.default_rng(0).random((60, 6)) < 0.3).astype(np.float32)
+    options = {"n_latent": 2, "hidden": (5,), "likelihood": "bernoulli", "epochs": 3, "batch_size": 20, "random_state": 0}
+    model = VAE(trainer="wake-sleep", **options).fit(X)
+    other = VAE(**options).fit(X)
+    begun = VAE(**options)
+    begun.fit(X)
+    begun._make_net()
+    method = WakeSleep(begun.net_, 60)
+    train(method, torch.from_numpy(X), model._config(3, None, 0))
+    for name, value in model.net_.state_dict().items():
+        assert torch.equal(value, begun.net_.state_dict()[name])
+    assert not torch.equal(model.net_.encoder.layers[0].weight, other.net_.encoder.layers[0].weight)
+    assert "sleep" in model.history_[0]
+
+
+@pytest.mark.parametrize("options", [{"hidden": (5, 5)}, {"beta": 2.0}, {"likelihood": "poisson"}, {"trainer": "wakesleep"}])
+def test_wake_sleep_refuses_what_it_is_not_written_for(options):
+    X = (np.random.default_rng(0).random((20, 6)) < 0.3).astype(np.float32)
+    given = {"trainer": "wake-sleep", "n_latent": 2, "hidden": (5,), "likelihood": "bernoulli", "epochs": 1, **options}
+    with pytest.raises(UsageError, match="trainer"):
+        VAE(**given).fit(X)

@@ -26,6 +26,7 @@ def fit(
     learning_rate: float = 2e-3,
     optimizer: str = "adam",
     precision: Literal["float32", "bf16"] = "float32",
+    trainer: Literal["aevb", "wake-sleep"] = "aevb",
     objective: Literal["B", "A", "iwae"] = "B",
     samples: int = 1,
     beta: float = 1.0,
@@ -69,6 +70,8 @@ def fit(
         adam, adamw, sgd, or the paper's adagrad.
     precision
         float32, or bf16: quicker where the processor has it.
+    trainer
+        aevb, or wake-sleep for one hidden layer and a bernoulli or gaussian likelihood.
     objective
         B: the KL in closed form. A: all of it sampled. iwae: the importance-weighted bound.
     samples
@@ -114,6 +117,7 @@ def fit(
         hidden=_widths(hidden),
         likelihood=likelihood,
         scale=scale,
+        trainer=trainer,
         estimator=objective,
         samples=samples,
         beta=beta,

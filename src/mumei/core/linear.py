@@ -1,11 +1,12 @@
 """The fully connected product through oneDNN where that is the fast path, and through `F.linear` everywhere else.
 
-torch's `F.linear` calls MKL for float32 on a CPU; on AMD processors oneDNN runs the same products up to twice as fast.
+torch's `F.linear` calls MKL for float32 on a CPU; on AMD processors with AVX-512 MKL stays at AVX2 and oneDNN runs the same
+products up to twice as fast. On AMD processors that have AVX2 alone MKL is the faster one (a tenth, measured on Zen 3).
 The one way to reach oneDNN at full float32 precision is torch's private operator `mkldnn::_linear_pointwise`, so it is
 guarded: `capability()` says, once per process, whether the operator exists, whether it agrees with `F.linear`, and
 whether it is used here, with the reason in words.
 
-The choice depends on the processor's vendor, never on a stopwatch, so that two runs on one machine give the same bits.
+The choice depends on the processor's vendor and vector width, never on a stopwatch, so that two runs on one machine give the same bits.
 `MUMEI_FAST_LINEAR=0` turns the fast path off, `MUMEI_FAST_LINEAR=1` turns it on for any vendor. `measure()` reports
 speeds and decides nothing.
 
@@ -33,6 +34,7 @@ from mumei.core.errors import UsageError
 
 SWITCH = "MUMEI_FAST_LINEAR"
 VENDORS = ("AuthenticAMD",)  # where oneDNN was measured to win; Intel's own MKL may be the better one on Intel
+WIDTH = "AVX512"  # what torch calls the vectors without which oneDNN does not win
 SMALL = 1 << 22  # multiply-adds; below about this the calls around the operator cost more than oneDNN gains
 TOLERANCE = 1e-4
 
@@ -91,20 +93,20 @@ def capability() -> Capability:
     vendor = cpu_vendor()
     exists = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
     agrees = exists and _agrees()
-    enabled, reason = _choose(wanted, vendor, exists, agrees)
+    enabled, reason = _choose(wanted, vendor, torch.backends.cpu.get_cpu_capability(), exists, agrees)
     return Capability(exists, agrees, vendor, enabled, reason)
 
 
-def _choose(wanted: str, vendor: str, exists: bool, agrees: bool) -> tuple[bool, str]:
+def _choose(wanted: str, vendor: str, width: str, exists: bool, agrees: bool) -> tuple[bool, str]:
     if not exists:
         return False, "this torch has no oneDNN linear operator, so F.linear is used"
     if not agrees:
         return False, "oneDNN's linear operator disagrees with F.linear here, so F.linear is used"
     if wanted:
         return wanted == "1", f"set by {SWITCH}={wanted}"
-    if vendor in VENDORS:
-        return True, f"oneDNN is the faster float32 product on {vendor} processors"
-    return False, f"F.linear is kept on {vendor} processors; set {SWITCH}=1 to use oneDNN"
+    if vendor in VENDORS and width.startswith(WIDTH):
+        return True, f"oneDNN is the faster float32 product on {vendor} processors with {width}"
+    return False, f"F.linear is kept on {vendor} processors with {width}; set {SWITCH}=1 to use oneDNN"
 
 
 def cpu_vendor() -> str:

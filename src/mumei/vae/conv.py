@@ -175,7 +175,7 @@ class ConvVAE(KeepsTuples, VAE):
     """
 
     _tuples = ("image_shape", "channels")
-    init = "he"  # no argument here
+    init, trainer = "he", "aevb"  # no arguments here
     layer = None
 
     def __init__(

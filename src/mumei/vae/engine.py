@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from mumei.core.config import TrainConfig, one_of
 from mumei.core.errors import UsageError
-from mumei.core.linear import fast_linear
+from mumei.core.linear import capability, fast_linear
 from mumei.core.method import At, Loss, make_optimizer
 from mumei.vae.likelihoods import LOG_2PI, Bernoulli, Gaussian
 from mumei.vae.likelihoods import LOG_VARIANCE as OUTPUT_RANGE
@@ -90,7 +90,7 @@ class Engine:
         parameters = [layer.weight for layer in layers] + [layer.bias for layer in layers]
         flat = torch.cat([p.detach().flatten() for p in parameters])
         weights = sum(layer.weight.numel() for layer in layers)
-        self.master, self.gradient, self.copy = flat, torch.zeros_like(flat), flat.to(self.dtype)
+        self.master, self.gradient, self.copy = flat, torch.zeros_like(flat), flat.to(self.dtype)  # float32: one memory
         self.vectors = tuple(nn.Parameter(part) for part in flat.split([weights, len(flat) - weights]))
         for vector, gradient in zip(self.vectors, self.gradient.split([weights, len(flat) - weights]), strict=True):
             vector.grad = gradient
@@ -107,8 +107,9 @@ class Engine:
         self.views: Gradients = dict(zip(LAYERS, zip(gradients[:half], gradients[half:], strict=True), strict=True))
 
     def refresh(self) -> None:
-        """Round the weights for the products."""
-        self.copy.copy_(self.master)
+        """Round the weights for the products; float32 ones are multiplied as they are."""
+        if self.copy is not self.master:
+            self.copy.copy_(self.master)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         """Return W x + b of a layer, in the products' type, for x (n, inputs)."""
@@ -176,7 +177,7 @@ class Engine:
 
     def _layer_gradients(self, name: str, inputs: Tensor, by_out: Tensor, back: bool) -> Any:
         of_weight, of_bias = self.views[name]
-        of_weight.copy_(product(by_out.t(), inputs.t()))
+        weight_gradient(by_out, inputs, of_weight)
         torch.sum(by_out, 0, dtype=torch.float32, out=of_bias)
         return product(by_out, self.weights[name][0].t()) if back else None
 
@@ -184,6 +185,14 @@ class Engine:
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b for x (n, inputs) and W (outputs, inputs), in the type of x, outside autograd."""
     return fast_linear(x, weight, bias) if x.dtype is torch.float32 else F.linear(x, weight, bias)
+
+
+def weight_gradient(by_out: Tensor, inputs: Tensor, to: Tensor) -> None:
+    """Write by_out^T inputs into `to` (outputs, inputs), without a copy where the product can be written in place."""
+    if inputs.dtype is torch.float32 and not capability().enabled:
+        torch.mm(by_out.t(), inputs, out=to)
+    else:
+        to.copy_(product(by_out.t(), inputs.t()))
 
 
 def _bernoulli(out: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -86,6 +86,8 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         proposed from the data, and said in `notes_`.
     scale : {"auto", "standard", "unit", "none"}
         What is done to the data first: see `mumei.vae.inputs.choose_scaling`. Scores stay in the data's own units.
+    trainer : {"aevb", "wake-sleep"}
+        Wake-sleep is for the paper's network (one tanh layer, bernoulli or gaussian) and its plain objective.
     estimator, samples, beta, free_bits
         See `mumei.vae.objective.BoundConfig`.
     warmup_epochs : int
@@ -137,6 +139,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         activation: str = "tanh",
         likelihood: Any = "auto",
         scale: str = "auto",
+        trainer: str = "aevb",
         estimator: str = "B",
         samples: int = 1,
         beta: float = 1.0,
@@ -161,6 +164,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         self.activation = activation
         self.likelihood = likelihood
         self.scale = scale
+        self.trainer = trainer
         self.estimator = estimator
         self.samples = samples
         self.beta = beta
@@ -383,6 +387,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
             scaling=self.scaling_,
             precision=self.precision,
             done=resumed * batches,
+            trainer=self.trainer,
         )
         everything = training_rows(rows, self.scaling_)
         arrays = tuple(a for a in (everything, covariates) if a is not None)

@@ -18,13 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from mumei.core import checkpoint, files
-from mumei.core.config import TrainConfig
+from mumei.core.config import TrainConfig, one_of
 from mumei.core.errors import UsageError
 from mumei.core.method import At, Loss, make_optimizer
-from mumei.vae.engine import AEVB, written_out
+from mumei.vae.engine import AEVB, WakeSleep, written_out
 from mumei.vae.inputs import Scaling
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig, loss
+
+
+TRAINERS = {"aevb": AEVB, "wake-sleep": WakeSleep}
 
 
 class BoundMethod:
@@ -85,11 +88,25 @@ def choose_method(
     scaling: Scaling,
     precision: str,
     done: int = 0,
+    trainer: str = "aevb",
 ) -> Any:
-    """Return the faster method that trains this network on this bound: AEVB written out, or `BoundMethod`."""
+    """Return the faster method that trains this network on this bound: written out, or `BoundMethod`.
+
+    Raises
+    ------
+    UsageError
+        Wake-sleep with a network or an objective for which it is not written.
+    """
+    one_of("trainer", trainer, TRAINERS)
     if bound == BoundConfig() and written_out(net):
         # Bytes are the only rows that come unscaled, and their scaling is one factor.
-        return AEVB(net, rows, weight_prior=weight_prior, precision=precision, scale=float(scaling.factor[0]))
+        made = TRAINERS[trainer]
+        return made(net, rows, weight_prior=weight_prior, precision=precision, scale=float(scaling.factor[0]))
+    if trainer != "aevb":
+        raise UsageError(
+            f"trainer={trainer!r} is for one hidden layer of tanh units, a bernoulli or gaussian likelihood of learned variance, no "
+            "batch labels, and the plain objective (estimator 'B', one sample, beta 1, no free bits, no warm-up); use 'aevb'."
+        )
     return BoundMethod(net, rows, bound, weight_prior=weight_prior, scaling=scaling, done=done)
 
 
