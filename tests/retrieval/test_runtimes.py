@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 
@@ -180,3 +181,14 @@ def test_threads_come_from_the_environment(monkeypatch):
     assert runtimes.default_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "")
     assert runtimes.default_threads() >= 1
+
+
+def test_a_model_is_freed_while_the_interpreter_is_held(bert):
+    """A callback of OpenVINO's into Python and the garbage collector once waited for each other; a hang fails by its time limit."""
+    need("openvino")
+    for i in range(8):
+        encoder = RUNTIMES["openvino"](bert, dtype="float32", threads=2)
+        encoder.encode(TEXTS)
+        encoder.cycle = encoder  # so that the garbage collector frees it, holding the interpreter's lock
+        del encoder
+        gc.collect()

@@ -278,26 +278,25 @@ class OpenVinoEncoder(RuntimeEncoder):
 
     @cached_property
     def _network(self) -> Callable[[Iterator[Batch]], Iterator[tuple[list[int], np.ndarray]]]:
-        compiled = self._compiled
+        # Requests wait in threads of ours. A callback into Python would be freed in a thread of OpenVINO's, which waits for the
+        # interpreter's lock while the model's destructor, holding it, waits for that thread: for ever.
+        from queue import SimpleQueue
 
-        def run(batches: Iterator[Batch]) -> Iterator[tuple[list[int], np.ndarray]]:
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.threads):
+            idle.put(self._compiled.create_infer_request())
+
+        def infer(batch: Batch) -> tuple[list[int], np.ndarray]:
             import numpy as np
-            import openvino
 
-            done: list[tuple[list[int], np.ndarray]] = []
-            queue = openvino.AsyncInferQueue(compiled, self.threads)
-            # Called in a thread of OpenVINO's; the tensor is the request's own and is written anew by the next batch.
-            queue.set_callback(lambda request, rows: done.append((rows, request.get_output_tensor(0).data.copy())))
+            request = idle.get()
             try:
-                for rows, tokens in batches:
-                    queue.start_async({0: np.array(tokens, dtype=np.int64)}, rows)
-                    while done:
-                        yield done.pop()
+                request.infer({0: np.array(batch[1], dtype=np.int64)})
+                return batch[0], request.get_output_tensor(0).data.copy()
             finally:
-                queue.wait_all()
-            yield from done
+                idle.put(request)
 
-        return run
+        return partial(_by_threads, infer, self.threads)
 
 
 class OnnxRuntimeEncoder(RuntimeEncoder):
@@ -337,18 +336,22 @@ class OnnxRuntimeEncoder(RuntimeEncoder):
     def _network(self) -> Callable[[Iterator[Batch]], Iterator[tuple[list[int], np.ndarray]]]:
         session = self._session
 
-        def run(batches: Iterator[Batch]) -> Iterator[tuple[list[int], np.ndarray]]:
-            from concurrent.futures import ThreadPoolExecutor
-
+        def infer(batch: Batch) -> tuple[list[int], np.ndarray]:
             import numpy as np
 
-            def infer(batch: Batch) -> tuple[list[int], np.ndarray]:
-                return batch[0], session.run(None, {"ids": np.array(batch[1], dtype=np.int64)})[0]
+            return batch[0], session.run(None, {"ids": np.array(batch[1], dtype=np.int64)})[0]
 
-            with ThreadPoolExecutor(self.threads) as pool:
-                yield from in_order(pool, infer, batches, 2 * self.threads + 1)
+        return partial(_by_threads, infer, self.threads)
 
-        return run
+
+def _by_threads(
+    infer: Callable[[Batch], tuple[list[int], np.ndarray]], threads: int, batches: Iterator[Batch]
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yield `infer(batch)` of each batch, so many at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from in_order(pool, infer, batches, 2 * threads + 1)
 
 
 RUNTIMES: dict[str, type[RuntimeEncoder]] = {"openvino": OpenVinoEncoder, "onnxruntime": OnnxRuntimeEncoder}
