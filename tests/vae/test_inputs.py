@@ -8,17 +8,9 @@ import scipy.sparse
 import torch
 
 from mumei.core.errors import DataError, UsageError
+from mumei.core.inputs import check_finite, flatten_images, unpack
 from mumei.vae.choose import make_likelihood
-from mumei.vae.inputs import (
-    check_finite,
-    check_scaled,
-    choose_scaling,
-    flatten_images,
-    no_scaling,
-    one_hot,
-    training_rows,
-    unpack,
-)
+from mumei.vae.inputs import check_scaled, choose_scaling, no_scaling, one_hot, training_rows
 
 
 def rows(n: int = 50, d: int = 4) -> np.ndarray:

@@ -13,11 +13,12 @@ from torch import nn
 from mumei.core import checkpoint, files
 from mumei.core.config import TrainConfig
 from mumei.core.errors import UsageError
+from mumei.core.estimating import as_it_was, plain, widths
 from mumei.core.method import make_optimizer
 from mumei.vae.choose import make_likelihood
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig, loss
-from mumei.vae.training import BoundMethod, Kept, Watched, as_it_was, check_same_run, plain, settings_of, widths
+from mumei.vae.training import BoundMethod, Kept, Watched, check_same_run, settings_of
 
 
 class Owner:

@@ -15,42 +15,24 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from mumei.core import seeds
 from mumei.core.artifact import Saveable, State
 from mumei.core.config import EarlyStopping, TrainConfig, at_least
-from mumei.core.errors import DataError, UsageError
+from mumei.core.errors import UsageError
+from mumei.core.estimating import as_it_was, own_memory, plain, widths
+from mumei.core.inputs import read_rows, unpack
 from mumei.core.progress import SILENT
 from mumei.core.train import fit as train
 from mumei.vae.choose import make_likelihood, propose
 from mumei.vae.collapse import collapse_report
-from mumei.vae.inputs import (
-    Scaling,
-    check_finite,
-    check_names,
-    check_scaled,
-    choose_scaling,
-    flatten_images,
-    labels_of,
-    training_rows,
-    unpack,
-)
+from mumei.vae.inputs import Scaling, check_scaled, choose_scaling, labels_of, training_rows
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig
 from mumei.vae.outputs import Outputs
-from mumei.vae.training import (
-    Kept,
-    Watched,
-    as_it_was,
-    check_same_run,
-    choose_method,
-    own_memory,
-    plain,
-    rows_of,
-    widths,
-)
+from mumei.vae.training import Kept, Watched, check_same_run, choose_method, rows_of
 
 LATENT = 10
 _Kept, _rows_of = Kept, rows_of  # under these names `ladder_estimator` takes them from here
@@ -259,30 +241,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
 
     def _read(self, X: Any, reset: bool) -> Any:
         """Return validated rows (n, n_features), an ndarray of bytes, integers or floats, or CSR."""
-        matrix, annotated = unpack(X, self.layer)
-        matrix, shape = flatten_images(matrix)
-        if reset:
-            self.image_shape_ = shape
-        elif shape is not None and getattr(self, "image_shape_", None) not in (None, shape):
-            raise DataError(f"images of {shape} were given; the model was fitted on images of {self.image_shape_}.")
-        options: Any = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
-        options["ensure_min_samples"] = 2 if reset else 1
-        if annotated is None:
-            rows = cast("Any", validate_data)(self, matrix, reset=reset, **options)
-        else:
-            rows = check_array(matrix, estimator=self, **options)
-            self._take_names(rows, annotated.var_names, reset)
-        check_finite(rows)
-        return rows.astype(np.float32) if rows.dtype.kind == "b" else rows
-
-    def _take_names(self, rows: Any, names: Any, reset: bool) -> None:
-        """Keep or compare the names of an AnnData's columns, as scikit-learn does with those of a data frame."""
-        if reset:
-            self.n_features_in_, self.feature_names_in_ = rows.shape[1], np.asarray(names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            check_names(self.feature_names_in_, names)
-        elif rows.shape[1] != self.n_features_in_:
-            raise DataError(f"X has {rows.shape[1]} features; the model was fitted on {self.n_features_in_} features.")
+        return read_rows(self, X, self.layer, reset=reset)
 
     def _check_arguments(self) -> None:
         """Refuse what is used before, or never seen by, the parts that check their own arguments."""

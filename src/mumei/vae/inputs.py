@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from mumei.core.errors import DataError, UsageError, suggest
+from mumei.core.inputs import CHUNK, LARGEST, dense
 
-CHUNK = 2048  # rows looked at, scaled or encoded at a time
 SCALES = ("auto", "standard", "unit", "none")
 SPARSE = 0.25  # density above which a sparse matrix is made dense
-LARGEST = 1e37  # of what float32 outputs can still hold
 
 
 @dataclass(frozen=True)
@@ -57,36 +56,6 @@ def no_scaling(factor: float = 1.0) -> Scaling:
     return Scaling(torch.zeros(1), torch.tensor([factor], dtype=torch.float32))
 
 
-def unpack(X: Any, layer: str | None) -> tuple[Any, Any]:
-    """Return the matrix in X (in memory, where its file is open) and, where X is an AnnData, X itself (else None).
-
-    Raises
-    ------
-    UsageError
-        A layer that is not there, or a layer asked of something that has none.
-    """
-    if hasattr(X, "obsm") and hasattr(X, "layers"):
-        if layer is None:
-            return _in_memory(X.X), X
-        if layer not in X.layers:
-            raise UsageError(
-                f"no layer {layer!r} in the AnnData.{suggest(layer, X.layers)} It has: {sorted(X.layers)}."
-            )
-        return _in_memory(X.layers[layer]), X
-    if layer is not None:
-        raise UsageError(f"layer={layer!r} is for AnnData; a {type(X).__name__} was given.")
-    return X, None
-
-
-def _in_memory(matrix: Any) -> Any:
-    """Read the matrix of an AnnData that was opened with `backed`."""
-    if matrix is None:
-        raise DataError("the AnnData has no X; name one of its layers with layer=.")
-    if hasattr(matrix, "to_memory"):
-        return matrix.to_memory()
-    return matrix if isinstance(matrix, np.ndarray) or hasattr(matrix, "tocsr") else matrix[()]
-
-
 def labels_of(X: Any, batch: Any) -> Any:
     """Return batch labels: those given, or, for a name, that column of an AnnData's `obs`.
 
@@ -114,55 +83,6 @@ def labels_of(X: Any, batch: Any) -> Any:
     return labels
 
 
-def check_names(fitted: Any, given: Any) -> None:
-    """Raise `DataError` unless the columns' names are those of the fit, in that order.
-
-    Parameters
-    ----------
-    fitted, given : sequence of str
-    """
-    fitted, given = [str(name) for name in fitted], [str(name) for name in given]
-    if fitted == given:
-        return
-    lacking = [name for name in fitted if name not in set(given)]
-    if lacking:
-        raise DataError(f"{len(lacking)} of the {len(fitted)} feature names of the fit are missing: {lacking[:3]} ...")
-    raise DataError(
-        f"the feature names are not those of the fit, in its order ({len(given)} given, {len(fitted)} then); give "
-        "data[:, model.feature_names_in_]."
-    )
-
-
-def flatten_images(X: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Return images (n, h, w) or (n, h, w, c) as rows, and their shape; rows as they are, and None."""
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
-    if isinstance(X, np.ndarray) and X.ndim in (3, 4):
-        return X.reshape(len(X), -1), X.shape[1:]
-    return X, None
-
-
-def check_finite(X: Any) -> None:
-    """Raise `DataError` for values of rows (dense or CSR) that are missing, infinite or beyond float32, naming the first."""
-    if X.dtype.kind != "f":
-        return
-    for start in range(0, X.shape[0], CHUNK):
-        part = X[start : start + CHUNK]
-        values = part.data if hasattr(part, "toarray") else part
-        with np.errstate(invalid="ignore"):
-            good = np.abs(values) <= LARGEST
-        if good.all():
-            continue
-        row, column = (int(i[0]) for i in np.nonzero(~(np.abs(dense(part)) <= LARGEST)))
-        value = float(dense(part)[row, column])
-        what = "NaN" if value != value else "inf (infinity)" if np.isinf(value) else f"{value:.3g}"
-        remedy = "fill in or leave out" if value != value else "leave out or scale down"
-        raise DataError(
-            f"the data holds {what} in row {start + row}, column {column}; finite numbers up to {LARGEST:.0e} are needed: "
-            f"{remedy} such values."
-        )
-
-
 def check_scaled(X: Any, likelihood: Any, scaling: Scaling) -> None:
     """Raise `DataError` where rows (dense or CSR, validated), once scaled, cannot come from the likelihood."""
     if not scaling.single:
@@ -184,11 +104,6 @@ def check_values(X: Any, likelihood: Any, factor: float) -> None:
     for start in range(0, X.shape[0], CHUNK):
         part = X[start : start + CHUNK]
         likelihood.check(dense(part) * np.float32(factor) if factor != 1.0 else dense(part))
-
-
-def dense(X: Any) -> np.ndarray:
-    """Return a dense array of rows."""
-    return X.toarray() if hasattr(X, "toarray") else np.asarray(X)
 
 
 def choose_scaling(X: Any, likelihood: Any, scale: str) -> tuple[Scaling, str]:

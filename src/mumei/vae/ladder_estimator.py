@@ -17,13 +17,14 @@ from torch import Tensor
 from mumei.core import seeds
 from mumei.core.config import EarlyStopping, at_least
 from mumei.core.errors import UsageError
+from mumei.core.inputs import CHUNK, unpack
 from mumei.core.method import At, Loss
 from mumei.core.progress import SILENT
 from mumei.core.train import fit as train
 from mumei.vae.choose import make_likelihood
 from mumei.vae.estimate import BUDGET, Estimate, finish, log_mean
 from mumei.vae.estimator import LATENT, VAE, _Kept, _rows_of
-from mumei.vae.inputs import CHUNK, training_rows, unpack
+from mumei.vae.inputs import training_rows
 from mumei.vae.ladder import LadderNet, idle_layers
 from mumei.vae.noise import row_noise
 from mumei.vae.objective import BoundConfig

@@ -18,7 +18,8 @@ from torch import Tensor
 from mumei.core import seeds
 from mumei.core.config import at_least
 from mumei.core.errors import DataError, UsageError
-from mumei.vae.inputs import CHUNK, Scaling, labels_of, one_hot, scaled_rows, unpack
+from mumei.core.inputs import CHUNK, unpack
+from mumei.vae.inputs import Scaling, labels_of, one_hot, scaled_rows
 from mumei.vae.network import VAENet
 from mumei.vae.noise import row_noise
 from mumei.vae.objective import gaussian_kl

@@ -21,9 +21,10 @@ from mumei.core import seeds
 from mumei.core.artifact import library_versions
 from mumei.core.errors import UsageError
 from mumei.core.files import write_text
+from mumei.core.inputs import dense, flatten_images, unpack
 from mumei.vae import charts, figures
 from mumei.vae.collapse import ACTIVE, CollapseReport, collapse_report
-from mumei.vae.inputs import dense, flatten_images, one_hot, unpack
+from mumei.vae.inputs import one_hot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,10 +18,11 @@ from torch import Tensor
 from mumei.core import seeds
 from mumei.core.artifact import State
 from mumei.core.config import TrainConfig, at_least
+from mumei.core.inputs import CHUNK, dense
 from mumei.core.progress import SILENT
 from mumei.core.train import fit as train
 from mumei.vae.choose import make_likelihood, propose
-from mumei.vae.inputs import CHUNK, Scaling, check_values, choose_scaling, dense, training_rows
+from mumei.vae.inputs import Scaling, check_values, choose_scaling, training_rows
 from mumei.vae.semi_base import SemiSupervised, under, widths
 from mumei.vae.semi_bound import M2Method, M2Net, labelled_bound, unlabelled_bound
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from mumei.core import seeds
 from mumei.core.artifact import State
 from mumei.core.errors import ArtifactError, UsageError
+from mumei.core.inputs import CHUNK, dense
 from mumei.vae.estimator import VAE
-from mumei.vae.inputs import CHUNK, dense
 from mumei.vae.semi_base import SemiSupervised, under
 from mumei.vae.semi_m2 import M2Classifier
 
