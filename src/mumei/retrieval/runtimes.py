@@ -21,6 +21,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import MissingExtraError, UsageError, unknown
@@ -40,6 +41,7 @@ from mumei.retrieval.recipes import Recipe, find_recipe
 if TYPE_CHECKING:
     import numpy as np
 
+FIRST_CALL = Lock()
 EMBEDDED_CUT = 256  # tokens, as for the torch runtime
 
 
@@ -282,13 +284,16 @@ class OpenVinoEncoder(RuntimeEncoder):
         # interpreter's lock while the model's destructor, holding it, waits for that thread: for ever.
         from queue import SimpleQueue
 
+        import numpy as np
+
         idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.threads):
             idle.put(self._compiled.create_infer_request())
+        # OpenVINO's Python part sets itself up in the first call, and two first calls at once wait for each other.
+        with FIRST_CALL:
+            self._compiled.create_infer_request().infer({0: np.zeros((1, 4), dtype=np.int64)})
 
         def infer(batch: Batch) -> tuple[list[int], np.ndarray]:
-            import numpy as np
-
             request = idle.get()
             try:
                 request.infer({0: np.array(batch[1], dtype=np.int64)})
