@@ -4,15 +4,15 @@
     python benchmarks/vae.py [--rows 20000] [--cells 4186] [--repeats 3] [--threads 1] [--skip scvi pythae] [--json]
 
 Training: 784-500-20-500-784 with tanh units on MNIST bytes as grey values, batches of 100, Adam: `VAE.fit` in float32 (and in
-bfloat16 where the processor has it) beside pythae's `BaseTrainer` with the same networks. The limit is the network's own products,
-forward and backward, measured here.
+bfloat16 where the processor has it) beside pythae's `BaseTrainer` with the same networks. The limit is the network's own
+products, forward and backward, measured here.
 Likelihood: importance sampling with 1,000 samples a row: `VAE.log_likelihood` beside pythae's `get_nll`, on the same rows.
 Counts: 2,000 genes, 128 hidden units, 10 latent, negative binomial, batches of 128: `VAE.fit` beside scvi-tools' `SCVI.train`.
-scvi-tools also has batch normalisation, dropout of a tenth, and a loop of Lightning's; ours has tanh units and none of these, so that
-ratio is one of programs, not of loops alone.
+scvi-tools also has batch normalisation, dropout of a tenth, and a loop of Lightning's; ours has tanh units and none of these, so
+that ratio is one of programs, not of loops alone.
 
-Contenders take turns, `--repeats` times; speed is rows per second of CPU time, without what a first short fit costs (set-up). Peers
-that are not installed are left out, and that is said. Rows are MNIST and worm neurons where MUMEI_DATA (or ../shared/data) has
+Contenders take turns, `--repeats` times; speed is rows per second of CPU time, without what a first short fit costs (set-up).
+Peers that are not installed are left out, and that is said. Rows are MNIST and worm neurons where MUMEI_DATA (or ../shared/data) has
 them, else random of the same shape and density.
 """
 
@@ -152,7 +152,9 @@ def limit(repeats: int = 15) -> dict[str, float]:
                     g @ w
 
         with torch.no_grad():
-            found[name] = BATCH / statistics.median([seconds(lambda: [step() for _ in range(20)]) / 20 for _ in range(repeats)])
+            found[name] = BATCH / statistics.median(
+                [seconds(lambda: [step() for _ in range(20)]) / 20 for _ in range(repeats)]
+            )
     return found
 
 
@@ -160,7 +162,11 @@ def limit(repeats: int = 15) -> dict[str, float]:
 def quiet() -> Any:
     """Peers print bars and warnings; a benchmark's output is its figures."""
     logging.disable(logging.WARNING)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
     logging.disable(logging.NOTSET)
@@ -181,7 +187,12 @@ def missing(name: str, skip: list[str]) -> bool:
 
 def training(options: argparse.Namespace) -> dict[str, Any]:
     rows, source = images(options.rows)
-    grey = {"likelihood": {"name": "bernoulli", "grey": True}, "hidden": (HIDDEN,), "n_latent": LATENT, "batch_size": BATCH}
+    grey = {
+        "likelihood": {"name": "bernoulli", "grey": True},
+        "hidden": (HIDDEN,),
+        "n_latent": LATENT,
+        "batch_size": BATCH,
+    }
     contenders: dict[str, Callable[[int], Any]] = {
         "mumei float32": lambda n: ours(rows, n, learning_rate=1e-3, **grey),
     }
@@ -198,7 +209,12 @@ def training(options: argparse.Namespace) -> dict[str, Any]:
     speed = rates(contenders, len(rows), options.repeats)
     limits = limit()
     share = {k: v / limits["bf16" if "bf16" in k else "float32"] for k, v in speed.items()}
-    return {"rows": source, **report(speed, "pythae", "rows per CPU second"), "limit": limits, "share of the limit": share}
+    return {
+        "rows": source,
+        **report(speed, "pythae", "rows per CPU second"),
+        "limit": limits,
+        "share of the limit": share,
+    }
 
 
 def likelihood(options: argparse.Namespace) -> dict[str, Any]:

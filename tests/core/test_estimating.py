@@ -40,7 +40,12 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
             return {"settings": {"gamma": 0.1}}
 
     net = torch.nn.Linear(2, 1)
-    fit(Known(net, lambda batch, at: Loss(net(batch[0]).square().mean())), torch.ones(4, 2), TrainConfig(epochs=1), out=tmp_path)
+    fit(
+        Known(net, lambda batch, at: Loss(net(batch[0]).square().mean())),
+        torch.ones(4, 2),
+        TrainConfig(epochs=1),
+        out=tmp_path,
+    )
     same_settings(tmp_path, {"gamma": 0.1})
     same_settings(None, {"gamma": 0.2})
     with pytest.raises(UsageError, match=r"gamma: 0\.1 then, 0\.2 now"):

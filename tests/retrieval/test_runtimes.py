@@ -184,9 +184,9 @@ def test_threads_come_from_the_environment(monkeypatch):
 
 
 def test_a_model_is_freed_while_the_interpreter_is_held(bert):
-    """A callback of OpenVINO's into Python and the garbage collector once waited for each other; a hang is ended by the time limit."""
+    """A callback into Python and the garbage collector once waited for each other; the run's time limit ends a hang."""
     need("openvino")
-    for i in range(8):
+    for _ in range(8):
         encoder = RUNTIMES["openvino"](bert, dtype="float32", threads=2)
         encoder.encode(TEXTS)
         encoder.cycle = encoder  # so that the garbage collector frees it, holding the interpreter's lock

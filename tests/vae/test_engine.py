@@ -161,3 +161,19 @@ def test_other_networks_are_refused():
             Engine(net)
     with pytest.raises(UsageError, match="precision"):
         Engine(make("bernoulli"), precision="half")
+
+
+def test_the_warm_up_of_adagrad_only_adds_up():
+    """Expected: the rule by hand. The sums are those of all steps, and weights move from the third step on."""
+    start = torch.tensor([1.0, -2.0])
+    weight = torch.nn.Parameter(start.clone())
+    optimizer = adagrad(0.5, warm_up=2)([{"params": [weight], "weight_decay": 0.1}])
+    gradients = [torch.tensor([3.0, 1.0]), torch.tensor([-1.0, 2.0]), torch.tensor([0.5, 0.5])]
+    for i, gradient in enumerate(gradients):
+        weight.grad = gradient.clone()
+        optimizer.step()
+        assert torch.equal(weight.detach(), start) == (i < 2)
+    decayed = [g + 0.1 * start for g in gradients]
+    sums = sum(g.square() for g in decayed)
+    torch.testing.assert_close(weight.detach(), start - 0.5 * decayed[2] / sums.sqrt())
+    assert float(optimizer.state[weight]["step"]) == 3

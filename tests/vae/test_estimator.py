@@ -385,7 +385,14 @@ def test_divergence_is_an_error_that_names_the_step():
 def test_wake_sleep_trains_the_same_network():
     """Expected: the weights of the method itself, on the same rows in the same order."""
     X = (np.random.default_rng(0).random((60, 6)) < 0.3).astype(np.float32)
-    options = {"n_latent": 2, "hidden": (5,), "likelihood": "bernoulli", "epochs": 3, "batch_size": 20, "random_state": 0}
+    options = {
+        "n_latent": 2,
+        "hidden": (5,),
+        "likelihood": "bernoulli",
+        "epochs": 3,
+        "batch_size": 20,
+        "random_state": 0,
+    }
     model = VAE(trainer="wake-sleep", **options).fit(X)
     other = VAE(**options).fit(X)
     begun = VAE(**options)
@@ -399,7 +406,9 @@ def test_wake_sleep_trains_the_same_network():
     assert "sleep" in model.history_[0]
 
 
-@pytest.mark.parametrize("options", [{"hidden": (5, 5)}, {"beta": 2.0}, {"likelihood": "poisson"}, {"trainer": "wakesleep"}])
+@pytest.mark.parametrize(
+    "options", [{"hidden": (5, 5)}, {"beta": 2.0}, {"likelihood": "poisson"}, {"trainer": "wakesleep"}]
+)
 def test_wake_sleep_refuses_what_it_is_not_written_for(options):
     X = (np.random.default_rng(0).random((20, 6)) < 0.3).astype(np.float32)
     given = {"trainer": "wake-sleep", "n_latent": 2, "hidden": (5,), "likelihood": "bernoulli", "epochs": 1, **options}

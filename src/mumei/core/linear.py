@@ -6,7 +6,8 @@ The one way to reach oneDNN at full float32 precision is torch's private operato
 guarded: `capability()` says, once per process, whether the operator exists, whether it agrees with `F.linear`, and
 whether it is used here, with the reason in words.
 
-The choice depends on the processor's vendor and vector width, never on a stopwatch, so that two runs on one machine give the same bits.
+The choice depends on the processor's vendor and vector width, never on a stopwatch, so that two runs on one machine give the
+same bits.
 `MUMEI_FAST_LINEAR=0` turns the fast path off, `MUMEI_FAST_LINEAR=1` turns it on for any vendor. `measure()` reports
 speeds and decides nothing.
 

@@ -35,6 +35,7 @@ from mumei.vae.outputs import Outputs
 from mumei.vae.training import Kept, Watched, check_same_run, choose_method, rows_of
 
 LATENT = 10
+WARM_UP = {"aevb": 0, "wake-sleep": 100}  # steps of Adagrad's
 _Kept, _rows_of = Kept, rows_of  # under these names `ladder_estimator` takes them from here
 LEARNED = (
     "n_features_in_",
@@ -374,7 +375,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
         if optimizer == "adagrad":
             from mumei.vae.engine import adagrad
 
-            optimizer = adagrad(plain(self.learning_rate))
+            optimizer = adagrad(plain(self.learning_rate), WARM_UP[self.trainer])
         return TrainConfig(
             epochs=epochs,
             batch_size=plain(self.batch_size),

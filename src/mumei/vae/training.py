@@ -25,7 +25,6 @@ from mumei.vae.inputs import Scaling
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig, loss
 
-
 TRAINERS = {"aevb": AEVB, "wake-sleep": WakeSleep}
 
 
@@ -103,8 +102,8 @@ def choose_method(
         return made(net, rows, weight_prior=weight_prior, precision=precision, scale=float(scaling.factor[0]))
     if trainer != "aevb":
         raise UsageError(
-            f"trainer={trainer!r} is for one hidden layer of tanh units, a bernoulli or gaussian likelihood of learned variance, no "
-            "batch labels, and the plain objective (estimator 'B', one sample, beta 1, no free bits, no warm-up); use 'aevb'."
+            f"trainer={trainer!r} is for one hidden layer of tanh units, a bernoulli or gaussian likelihood of learned variance, "
+            "no batch labels, and the plain objective (estimator 'B', one sample, beta 1, no free bits, no warm-up); use 'aevb'."
         )
     return BoundMethod(net, rows, bound, weight_prior=weight_prior, scaling=scaling, done=done)
 
