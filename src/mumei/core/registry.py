@@ -129,6 +129,24 @@ _ENTRIES: dict[str, Entry] = {
         "Krishnan, Shalit and Sontag 2015 and 2017",
         tags=("series", "offline"),
     ),
+    "cluster/dec": Entry(
+        "mumei.cluster.dec:DEC",
+        "deep embedded clustering: an encoder whose soft assignment to centres sharpens itself",
+        "Xie, Girshick and Farhadi 2016, Unsupervised Deep Embedding for Clustering Analysis",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/idec": Entry(
+        "mumei.cluster.idec:IDEC",
+        "improved deep embedded clustering: DEC with the reconstruction kept",
+        "Guo, Gao, Liu and Yin 2017, Improved Deep Embedded Clustering with Local Structure Preservation",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/dcn": Entry(
+        "mumei.cluster.dcn:DCN",
+        "deep clustering network: k-means and an autoencoder in turns",
+        "Yang, Fu, Sidiropoulos and Hong 2017, Towards K-means-friendly Spaces",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }

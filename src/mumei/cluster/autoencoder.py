@@ -1,0 +1,117 @@
+"""What the autoencoder family shares: an autoencoder is pre-trained, and k-means on its code is where clustering starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mumei.cluster.assignment import StudentCentres
+from mumei.cluster.drivers import in_blocks
+from mumei.cluster.estimator import Clusterer
+from mumei.cluster.initial import initial_clustering
+from mumei.cluster.pretraining import Reconstruct, pretrain
+from mumei.cluster.run import Run
+from mumei.cluster.terms import Reconstruction, Term
+from mumei.core import seeds
+from mumei.core.config import at_least
+from mumei.core.errors import UsageError
+from mumei.core.estimating import widths
+from mumei.nn.mlp import Autoencoder
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AutoencoderClusterer(Clusterer):
+    """An encoder, its mirror image as decoder, a head of centres; a method adds presets, terms and, at times, another head.
+
+    Parameters
+    ----------
+    hidden : sequence of int, optional
+        Widths of the encoder's hidden layers, from the data inwards; 500-500-2000 in most papers.
+    n_latent : int or "auto", optional
+        Width of the code; "auto" is 10, or the number of columns where that is less.
+    pretrain_epochs : int or "auto", optional
+        Passes over the data in pre-training.
+    others
+        Those of `Clusterer`.
+    """
+
+    hidden: Any = None
+    n_latent: Any = None
+    pretrain_epochs: Any = None
+
+    COMMON: ClassVar[dict[str, Any]] = {
+        **Clusterer.COMMON,
+        "activation": "relu",
+        "hidden": (500, 500, 2000),
+        "n_latent": "auto",
+        "noise": 0.0,
+        "pretrain_epochs": "auto",
+        "pretrain_steps": None,
+        "pretrain_learning_rate": 1e-3,
+        "pretrain_optimizer": "adam",
+        "pretrain_schedule": "cosine",
+        "init": "kmeans",
+        "starts": 20,
+        "alpha": 1.0,
+    }
+    learns: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "head")
+
+    def make_networks(self, run: Run) -> dict[str, nn.Module]:
+        """Return encoder, decoder and head."""
+        settings, d = run.settings, run.width
+        latent = min(10, d) if settings["n_latent"] == "auto" else settings["n_latent"]
+        if isinstance(latent, str):
+            raise UsageError(f"n_latent={latent!r} is not allowed; give a number of dimensions or 'auto'.")
+        at_least("n_latent", latent, 1, whole=True)
+        sizes = (d, *widths(settings["hidden"]), latent)
+        net = Autoencoder(sizes, activation=settings["activation"], seed=seeds.child(run.seed, "network"))
+        return {"encoder": net.encoder, "decoder": net.decoder, "head": self.make_head(run, latent)}
+
+    def make_head(self, run: Run, latent: int) -> nn.Module:
+        """Return the head: centres with Student's t, unless a method has another."""
+        return StudentCentres(run.n_clusters, latent, run.settings["alpha"])
+
+    def pretrain(self, nets: dict[str, nn.Module], run: Run) -> list[dict[str, Any]]:
+        """Fit the autoencoder to its input; return the epochs' records."""
+        noise = run.settings["noise"]
+        at_least("noise", noise, 0.0)
+        if noise >= 1.0:
+            raise UsageError(f"noise={noise!r} is not allowed; give a share of at least 0 and below 1.")
+        config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
+        method = Reconstruct(nets, noise)
+        return pretrain(
+            method, run.rows, config, cache=run.cache, out=run.folder("pretrain"), progress=run.progress, label="pre-training"
+        )
+
+    def initialise(self, nets: dict[str, nn.Module], run: Run) -> np.ndarray:
+        """Place the head's centres by k-means (or a mixture) on the code; return these first labels."""
+        z = in_blocks(self.encode, nets, run.rows).numpy()
+        settings = run.settings
+        start = initial_clustering(z, run.n_clusters, settings["init"], run.seed, starts=settings["starts"])
+        self.place(nets, start)
+        return start.labels
+
+    def place(self, nets: dict[str, nn.Module], start: Any) -> None:
+        """Give the head the initial clustering."""
+        nets["head"].place(torch.from_numpy(start.centres), torch.from_numpy(start.sizes()).float())  # type: ignore[operator]
+
+    def encode(self, nets: Mapping[str, Any], x: Tensor) -> Tensor:
+        """Return the code (b, latent)."""
+        return nets["encoder"](x)
+
+    def assign(self, nets: Mapping[str, Any], x: Tensor) -> Tensor:
+        """Return the head's probabilities (b, k)."""
+        return nets["head"].proba(nets["encoder"](x))
+
+    def reseed(self, nets: Mapping[str, Any], cluster: int, z: Tensor) -> None:
+        """Move an emptied cluster's centre to an embedded row."""
+        nets["head"].reseed(cluster, z)
+
+    def drift_terms(self, settings: Mapping[str, Any]) -> tuple[Sequence[Term], Sequence[Term]] | None:
+        """Return the clustering's terms, and the reconstruction."""
+        return [t for t in self.terms(settings) if not isinstance(t, Reconstruction)], [Reconstruction()]

@@ -1,0 +1,115 @@
+"""The parts of a loss, one small object each, and what they see of a batch.
+
+A term has a `name`, a `weight` and a call that returns a scalar, its mean over the batch's rows. A method's loss is the
+weighted sum of its terms. A `View` works out z, log q and the reconstruction once, when the first term asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mumei.core.method import At
+
+
+class View:
+    """One batch as the terms see it.
+
+    Parameters
+    ----------
+    nets : mapping of name to Module
+        "encoder" and, as far as terms ask for them, "decoder" and "head".
+    batch : tuple of Tensor
+        The rows (b, d) first.
+    at : At
+    memory : mapping of name to Tensor
+        What the last refresh left behind, one row for each training row: "target" (n, k), "labels" (n,), ...
+    """
+
+    def __init__(self, nets: Mapping[str, Any], batch: tuple[Tensor, ...], at: At, memory: Mapping[str, Tensor]):
+        self.nets, self.batch, self.at, self.memory = nets, batch, at, memory
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The rows (b, d), float32."""
+        return self.batch[0].float()
+
+    @cached_property
+    def z(self) -> Tensor:
+        """Their embedding (b, latent)."""
+        return self.nets["encoder"](self.x)
+
+    @cached_property
+    def reconstruction(self) -> Tensor:
+        """What the decoder makes of z (b, d)."""
+        return self.nets["decoder"](self.z)
+
+    @cached_property
+    def log_q(self) -> Tensor:
+        """The head's log q (b, k)."""
+        return self.nets["head"](self.z)
+
+    def remembered(self, name: str) -> Tensor:
+        """Return the batch's rows of what the last refresh left behind."""
+        return self.memory[name][self.at.rows]
+
+
+@dataclass
+class Term:
+    """A part of a loss; subclasses give `name` and `__call__`."""
+
+    name: ClassVar[str] = ""
+    weight: float = 1.0
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over the batch's rows, a scalar."""
+        raise NotImplementedError
+
+    def after(self, view: View) -> None:  # noqa: B027
+        """Do what belongs to the batch but has no gradient (running means); called once its loss is worked out."""
+
+
+@dataclass
+class Reconstruction(Term):
+    """Squared error of the reconstruction, its mean over columns or (`per_row`) its sum over them."""
+
+    name: ClassVar[str] = "reconstruction"
+    per_row: bool = False
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over rows."""
+        error = F.mse_loss(view.reconstruction, view.x)
+        return error * view.x.shape[1] if self.per_row else error
+
+
+@dataclass
+class KlTarget(Term):
+    """KL(P || Q) per row, P being what the last refresh left as "target"."""
+
+    name: ClassVar[str] = "kl"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over rows, in nats."""
+        return F.kl_div(view.log_q, view.remembered("target"), reduction="batchmean")
+
+
+@dataclass
+class Pull(Term):
+    """|z_i - m_s(i)|^2, m_s(i) the nearest of centres that are means; the batch is then taken into the means."""
+
+    name: ClassVar[str] = "pull"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over rows."""
+        head: nn.Module = view.nets["head"]
+        nearest = head.centres[head(view.z.detach())]  # type: ignore[index]
+        return (view.z - nearest).square().sum(1).mean()
+
+    def after(self, view: View) -> None:
+        """Move the means towards the batch's rows."""
+        view.nets["head"].absorb(view.z.detach())
