@@ -70,7 +70,7 @@ class Term:
         """Return the mean over the batch's rows, a scalar."""
         raise NotImplementedError
 
-    def after(self, view: View) -> None:  # noqa: B027
+    def after(self, view: View) -> None:
         """Do what belongs to the batch but has no gradient (running means); called once its loss is worked out."""
 
 

@@ -1,0 +1,35 @@
+"""DEC: what learns, what the paper's preset is."""
+
+from __future__ import annotations
+
+import torch
+from cluster_toys import SMALL, blobs
+
+from mumei.cluster.dec import DEC
+from mumei.cluster.pretraining import Cache
+from mumei.cluster.terms import KlTarget
+
+
+def test_the_decoder_is_left_behind_and_the_rest_learns():
+    X, _ = blobs()
+    cache = Cache()
+    model = DEC(**{**SMALL, "tol": 0.0}, cache=cache).fit(X)
+    (pretrained,) = cache.kept.values()
+    for name, value in model.net_.state_dict().items():
+        if not name.startswith("head"):
+            assert torch.equal(value, pretrained[name.replace(".", "/", 1)]) == name.startswith("decoder")
+
+
+def test_the_loss_is_kl_alone_and_it_sharpens():
+    model = DEC(**{**SMALL, "epochs": 10, "tol": 0.0}).fit(blobs()[0])
+    clustering = [r for r in model.history_ if r["phase"] == "clustering"]
+    assert all(r["loss"] == r["kl"] for r in clustering)
+    assert [type(t) for t in model.terms(model.settings_)] == [KlTarget]
+    assert model.predict_proba(blobs()[0]).max(1).mean() > 0.7
+
+
+def test_the_papers_preset_trains():
+    X, y = blobs()
+    model = DEC(**{**SMALL, "pretrain_epochs": 40}, preset="paper").fit(X)
+    assert (model.settings_["optimizer"], model.settings_["noise"]) == ("sgd", 0.2)
+    assert model.evaluate(y)["acc"] > 0.9

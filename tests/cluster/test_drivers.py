@@ -1,0 +1,190 @@
+"""Drivers: the refresh, stopping, emptied clusters, gradients' angle, two players against the same game by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mumei.cluster.assignment import StudentCentres, log_soft_assignment, target_distribution
+from mumei.cluster.drivers import OneOptimizer, Player, TakingTurns, cosine_of_gradients, in_blocks
+from mumei.cluster.terms import KlTarget, Reconstruction, Term
+from mumei.core.batches import Rows
+from mumei.core.train import TrainConfig, fit
+
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+SETTINGS = {"refresh": "epoch", "tol": 0.0, "empty": "reseed"}
+
+
+class Plain:
+    """A method whose encoder is a linear map."""
+
+    learns: ClassVar = ("encoder", "head")
+
+    def terms(self, settings):
+        return [KlTarget()]
+
+    def drift_terms(self, settings):
+        return [KlTarget()], [Reconstruction()]
+
+    def encode(self, nets, x):
+        return nets["encoder"](x)
+
+    def assign(self, nets, x):
+        return nets["head"].proba(nets["encoder"](x))
+
+    def remember(self, q, settings):
+        self.seen = q
+        return {"target": target_distribution(q)}
+
+    def reseed(self, nets, cluster, z):
+        nets["head"].reseed(cluster, z)
+
+
+def networks(centres: Tensor | None = None) -> dict[str, nn.Module]:
+    rng = torch.Generator().manual_seed(1)
+    nets = {"encoder": nn.Linear(3, 2), "decoder": nn.Linear(2, 3), "head": StudentCentres(3, 2)}
+    with torch.no_grad():
+        for net in nets.values():
+            for p in net.parameters():
+                p.normal_(generator=rng)
+        if centres is not None:
+            nets["head"].centres.copy_(centres)
+    return nets
+
+
+def driver(settings: dict[str, Any] | None = None, centres: Tensor | None = None) -> OneOptimizer:
+    return OneOptimizer(Plain(), networks(centres), {**SETTINGS, **(settings or {})}, 0, {})
+
+
+def test_the_target_is_of_all_rows_before_each_epoch():
+    made = driver()
+    with torch.no_grad():
+        z = made.nets["encoder"](X)
+        q = log_soft_assignment(z, made.nets["head"].centres).exp()
+    weight = q.square() / q.sum(0)
+    expected = weight / weight.sum(1, keepdim=True)
+    fit(made, X, TrainConfig(epochs=1, batch_size=16, learning_rate=0.01))
+    torch.testing.assert_close(made.memory["target"], expected)
+    assert made.counts["refreshes"] == 1
+    assert made.watched["changed"] == 1.0
+
+
+@pytest.mark.parametrize(("refresh", "expected"), [("epoch", 4), (1, 12), (5, 3)])
+def test_refreshes_come_when_they_are_due(refresh, expected):
+    made = driver({"refresh": refresh})
+    fit(made, X, TrainConfig(epochs=4, batch_size=16))
+    assert made.counts["refreshes"] == expected
+
+
+def test_it_stops_before_an_update_where_labels_have_settled():
+    made = driver({"tol": 0.5})
+    found = fit(made, X, TrainConfig(epochs=50, batch_size=16, learning_rate=1e-6))
+    assert (found.stopped, made.counts["refreshes"], found.steps) == ("method", 2, 4)
+    labels = in_blocks(Plain().assign, made.nets, Rows(X)).argmax(1)
+    assert torch.equal(labels, made.labels)
+    assert found.epochs[-1]["loss"] == pytest.approx(found.epochs[-1]["kl"])
+
+
+def test_emptied_clusters_begin_anew_or_are_left_and_counted():
+    far = torch.tensor([[0.0, 0.0], [1e4, 1e4], [-1e4, 1e4]])
+    kept = driver({"empty": "keep"}, far)
+    fit(kept, X, TrainConfig(epochs=1, batch_size=40))
+    assert kept.counts == {"refreshes": 1, "emptied": 2, "reseeded": 0}
+    assert kept.watched["empty"] == 2.0
+    moved = driver({}, far)
+    fit(moved, X, TrainConfig(epochs=1, batch_size=40))
+    assert moved.counts == {"refreshes": 1, "emptied": 2, "reseeded": 2}
+    assert len(moved.labels.unique()) == 3
+
+
+def test_the_angle_of_two_gradients_is_that_of_finite_differences():
+    w = torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64, requires_grad=True)
+
+    def one(v):
+        return (v**3).sum()
+
+    def other(v):
+        return v[0] * v[1]
+
+    h, at = 1e-5, w.detach()
+    steps = h * torch.eye(3, dtype=torch.float64)
+    a, b = (np.array([float(f(at + s) - f(at - s)) for s in steps]) for f in (one, other))
+    expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert cosine_of_gradients(one(w), other(w), [w]) == pytest.approx(expected, rel=1e-4)
+    assert cosine_of_gradients(one(w), (0 * w).sum(), [w]) == 0.0
+
+
+def test_drift_is_watched_without_a_change_to_the_training():
+    with_drift, without = driver(), driver()
+    without.owner.drift_terms = lambda settings: None
+    fit(with_drift, X, TrainConfig(epochs=2, batch_size=16))
+    fit(without, X, TrainConfig(epochs=2, batch_size=16))
+    assert -1 <= with_drift.watched["feature_drift"] <= 1
+    assert "feature_drift" not in without.watched
+    assert torch.equal(with_drift.nets["encoder"].weight, without.nets["encoder"].weight)
+
+
+def test_a_crash_at_any_step_resumes_to_the_same_bits(tmp_path):
+    calm = driver({"refresh": 2})
+    fit(calm, X, TrainConfig(epochs=3, batch_size=16))
+    for crash in (1, 3, 4, 7):
+
+        def stop(at, values, crash=crash):
+            if at.step == crash:
+                raise KeyboardInterrupt
+
+        broken, out = driver({"refresh": 2}), tmp_path / str(crash)
+        config = TrainConfig(epochs=3, batch_size=16, checkpoint_steps=1)
+        with pytest.raises(KeyboardInterrupt):
+            fit(broken, X, config, out=out, on_step=stop)
+        resumed = driver({"refresh": 2})
+        found = fit(resumed, X, config, out=out)
+        assert found.resumed_from == crash
+        assert resumed.counts == calm.counts
+        assert torch.equal(resumed.memory["target"], calm.memory["target"])
+        assert torch.equal(resumed.nets["encoder"].weight, calm.nets["encoder"].weight)
+
+
+@dataclass
+class Product(Term):
+    """sign * a * b + a^2 / 2 - b^2 / 2, of two networks that are one number each."""
+
+    name: ClassVar[str] = "product"
+
+    def __call__(self, view) -> Tensor:
+        a, b = (view.nets[n].weight.sum() for n in ("a", "b"))
+        return a * b + 0.5 * a * a - 0.5 * b * b
+
+
+class Game(Plain):
+    def players(self, settings):
+        return {"critic": Player(("b",), [Product(-1.0)]), "generator": Player(("a",), [Product()], every=2)}
+
+    def drift_terms(self, settings):
+        return None
+
+    def assign(self, nets, x):
+        return torch.softmax(x * nets["a"].weight.sum(), 1)
+
+
+def test_players_take_turns_as_by_hand():
+    nets = {name: nn.Linear(1, 1, bias=False) for name in "ab"}
+    with torch.no_grad():
+        nets["a"].weight.fill_(1.0)
+        nets["b"].weight.fill_(0.5)
+    made = TakingTurns(Game(), nets, SETTINGS, 0, {})
+    config = TrainConfig(epochs=4, batch_size=40, optimizer="sgd", learning_rate=0.1, momentum=0.0)
+    found = fit(made, X, config)
+    a, b = 1.0, 0.5
+    for step in range(4):
+        b += 0.1 * (a - b)
+        if step % 2 == 0:
+            a -= 0.1 * (b + a)
+    assert nets["a"].weight.item() == pytest.approx(a, rel=1e-5)
+    assert nets["b"].weight.item() == pytest.approx(b, rel=1e-5)
+    assert {"critic", "critic.product", "generator", "generator.product", "changed"} <= set(found.epochs[0])
