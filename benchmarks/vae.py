@@ -12,8 +12,8 @@ scvi-tools also has batch normalisation, dropout of a tenth, and a loop of Light
 that ratio is one of programs, not of loops alone.
 
 Contenders take turns, `--repeats` times; speed is rows per second of CPU time, without what a first short fit costs (set-up).
-Peers that are not installed are left out, and that is said. Rows are MNIST and worm neurons where MUMEI_DATA (or ../shared/data) has
-them, else random of the same shape and density.
+Peers that are not installed are left out, and that is said. Rows are MNIST and worm neurons where MUMEI_DATA (or
+../shared/data) has them, else random of the same shape and density.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mumei.core.errors import ArtifactError, DataError, UsageError
@@ -105,6 +105,7 @@ STEPS = st.lists(
 
 
 @settings(max_examples=120, deadline=None)
+@example([("other", ["a"]), ("cut keys", 1), ("documents", [""]), ("other", ["a"])], 3, 0)
 @given(STEPS, st.sampled_from([0, 3, 10_000]), st.sampled_from([0, 2, 65_536]))
 def test_any_sequence_equals_the_bare_encoder(steps, limit, recent):
     """Files are cut anywhere or a byte is flipped between calls; another cache writes to the same folder."""

@@ -269,16 +269,17 @@ class _Kept:
         rows = self._places(keys)
         missing = np.flatnonzero(rows < 0).tolist()
         for i in np.flatnonzero(rows >= 0).tolist():
-            if not self._read_row(int(rows[i]), out[i]):
+            if not self._read_row(int(rows[i]), keys[i], out[i]):
                 missing.append(i)
         return sorted(missing)
 
-    def _read_row(self, row: int, out: np.ndarray) -> bool:
+    def _read_row(self, row: int, key: bytes, out: np.ndarray) -> bool:
+        """Fill `out` with a row's vector; False where it is damaged, or is another text's since somebody cut the files."""
         import numpy as np
 
         vector = _read_at(self._vectors_file, self.row_bytes, row * self.row_bytes)
-        check = _read_at(self._keys_file, 4, row * RECORD + 16)
-        if len(vector) != self.row_bytes or zlib.crc32(vector) != int.from_bytes(check, "little"):
+        record = _read_at(self._keys_file, 20, row * RECORD)
+        if len(vector) != self.row_bytes or record != key + zlib.crc32(vector).to_bytes(4, "little"):
             return False
         out[:] = np.frombuffer(vector, dtype=np.float32)
         return True

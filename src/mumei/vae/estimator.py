@@ -443,7 +443,8 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
             setattr(made, name, value)
         if "feature_names_in_" in learned:
             setattr(made, "feature_names_in_", np.asarray(learned["feature_names_in_"], dtype=object))  # noqa: B010
-        made.image_shape_ = None if made.image_shape_ is None else tuple(made.image_shape_)
+        shape = learned["image_shape_"]
+        made.image_shape_ = None if shape is None else tuple(shape)
         made.scaling_ = Scaling(state.tensors["scaling.centre"], state.tensors["scaling.factor"])
         made._make_net()
         weights = {k.removeprefix("net."): v for k, v in state.tensors.items() if k.startswith("net.")}

@@ -44,6 +44,7 @@ class Outputs(TransformerMixin):
     batches_: list[Any] | None
     seed_: int
     n_features_in_: int
+    image_shape_: Any
     layer: str | None
     _read: Any
     _check: Any

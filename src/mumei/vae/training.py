@@ -25,7 +25,7 @@ from mumei.vae.inputs import Scaling
 from mumei.vae.network import VAENet
 from mumei.vae.objective import BoundConfig, loss
 
-TRAINERS = {"aevb": AEVB, "wake-sleep": WakeSleep}
+TRAINERS: dict[str, Any] = {"aevb": AEVB, "wake-sleep": WakeSleep}
 
 
 class BoundMethod:
@@ -95,7 +95,7 @@ def choose_method(
     UsageError
         Wake-sleep with a network or an objective for which it is not written.
     """
-    one_of("trainer", trainer, TRAINERS)
+    one_of("trainer", trainer, tuple(TRAINERS))
     if bound == BoundConfig() and written_out(net):
         # Bytes are the only rows that come unscaled, and their scaling is one factor.
         made = TRAINERS[trainer]
