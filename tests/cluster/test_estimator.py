@@ -21,6 +21,7 @@ from sklearn.metrics import adjusted_rand_score
 import mumei
 from mumei.cluster.dcn import DCN
 from mumei.cluster.dec import DEC
+from mumei.cluster.estimator import Clusterer
 from mumei.cluster.idec import IDEC
 from mumei.cluster.pretraining import Cache
 from mumei.core.errors import DataError, UsageError
@@ -100,6 +101,11 @@ def test_settings_are_the_presets_unless_given():
     assert (given["pretrain_epochs"], given["pretrain_steps"], given["momentum"]) == (3, None, 0.5)
     assert given["learning_rate"] == 0.2
     assert DEC.presets()["robust"]["optimizer"] == "adam"
+
+
+@pytest.mark.parametrize(("n", "expected"), [(60, 16), (400, 50)])
+def test_batches_are_an_eighth_of_few_rows(n, expected):
+    assert DEC(**{**SMALL, "batch_size": "auto", "epochs": 1}).fit(blobs(n)[0]).settings_["batch_size"] == expected
 
 
 @pytest.mark.parametrize(
@@ -184,6 +190,15 @@ def test_the_number_of_clusters_is_found():
     assert [p["n_clusters"] for p in model.number_curve_][:2] == [2, 3]
     assert "was chosen by stability and BIC" in " ".join(model.notes_)
     assert model.evaluate(y)["acc"] > 0.95
+
+
+def test_clusters_are_counted_in_principal_components_where_nothing_is_pre_trained():
+    X, _ = blobs(90)
+    model = DEC(**SMALL).fit(X)
+    run = model._plan(model.preparation_.apply(X), 0, None)
+    centred = X - X.mean(0)
+    values = np.linalg.svd(centred, compute_uv=False) * model.preparation_.factor
+    np.testing.assert_allclose(np.linalg.norm(Clusterer.space(model, run), axis=0), values, rtol=1e-3)
 
 
 def test_methods_share_pre_training_through_a_cache():

@@ -11,7 +11,7 @@ from mumei.core.errors import UsageError
 
 
 def run(n: int, **settings) -> Run:
-    return Run({**AutoencoderClusterer.COMMON, **settings}, 0, 3, 2, arrays=torch.zeros(n, 2))
+    return Run({**AutoencoderClusterer.COMMON, "batch_size": 256, **settings}, 0, 3, 2, arrays=torch.zeros(n, 2))
 
 
 def test_auto_epochs_aim_at_steps_within_bounds():
@@ -29,6 +29,4 @@ def test_a_falling_rate_begins_with_a_tenth_of_the_steps():
 def test_other_words_are_refused():
     with pytest.raises(UsageError, match="'auto'"):
         run(10, epochs="many").config(seed=0)
-    with pytest.raises(UsageError, match="batch_size"):
-        run(10, batch_size=0).config(seed=0)
     assert run(10).folder("clustering") is None

@@ -88,6 +88,12 @@ class AutoencoderClusterer(Clusterer):
             method, run.rows, config, cache=run.cache, out=run.folder("pretrain"), progress=run.progress, label="pre-training"
         )
 
+    def space(self, run: Run) -> np.ndarray:
+        """Return the pre-trained code (n, latent); the first run then finds the networks in the cache."""
+        nets = self.make_networks(run)
+        self.pretrain(nets, run)
+        return in_blocks(self.encode, nets, run.rows).numpy()
+
     def initialise(self, nets: dict[str, nn.Module], run: Run) -> np.ndarray:
         """Place the head's centres by k-means (or a mixture) on the code; return these first labels."""
         z = in_blocks(self.encode, nets, run.rows).numpy()

@@ -17,20 +17,27 @@ COMPONENTS = 50
 
 
 def kmeans(x: Any, n_clusters: int, *, seed: int = 0, starts: int = 20) -> np.ndarray:
-    """Return k-means' labels (n,) of rows (n, d), an ndarray or tensor."""
-    return initial_clustering(np.asarray(x, dtype=np.float32), n_clusters, "kmeans", seed, starts=starts).labels
+    """Return k-means' labels (n,) of rows (n, d), an ndarray, tensor or CSR matrix."""
+    rows = x if hasattr(x, "toarray") else np.asarray(x, dtype=np.float32)
+    return initial_clustering(rows, n_clusters, "kmeans", seed, starts=starts).labels
+
+
+def principal_components(x: Any, components: int = COMPONENTS, *, seed: int = 0) -> np.ndarray:
+    """Return the first principal components (n, components) of rows (n, d), an ndarray, tensor or CSR matrix."""
+    from sklearn.decomposition import PCA, TruncatedSVD
+
+    width, state = min(components, *x.shape), seeds.seed32(seed, "pca")
+    if hasattr(x, "toarray"):  # too large to be made dense: without the mean taken off
+        return TruncatedSVD(min(width, x.shape[1] - 1), random_state=state).fit_transform(x)
+    rows = np.asarray(x, dtype=np.float32)
+    return PCA(width, svd_solver="randomized", random_state=state).fit_transform(rows)
 
 
 def kmeans_on_components(
     x: Any, n_clusters: int, *, components: int = COMPONENTS, seed: int = 0, starts: int = 20
 ) -> np.ndarray:
     """Return k-means' labels (n,) of the first principal components of rows (n, d)."""
-    from sklearn.decomposition import PCA
-
-    x = np.asarray(x, dtype=np.float32)
-    width = min(components, *x.shape)
-    z = PCA(width, svd_solver="randomized", random_state=seeds.seed32(seed, "pca")).fit_transform(x)
-    return kmeans(z, n_clusters, seed=seed, starts=starts)
+    return kmeans(principal_components(x, components, seed=seed), n_clusters, seed=seed, starts=starts)
 
 
 def baselines(model: Any, X: Any, *, starts: int = 20) -> dict[str, np.ndarray]:
@@ -59,7 +66,6 @@ def baselines(model: Any, X: Any, *, starts: int = 20) -> dict[str, np.ndarray]:
     """
     check_is_fitted(model, "net_")
     x = model._seen(X).arrays[0]
-    x = x.toarray() if hasattr(x, "toarray") else x.numpy()
     k, seed = model.n_clusters_, model.run_seed_
     found = {
         "kmeans": kmeans(x, k, seed=seed, starts=starts),

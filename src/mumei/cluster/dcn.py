@@ -42,7 +42,7 @@ class DCN(AutoencoderClusterer):
     Examples
     --------
     >>> X = np.concatenate([np.zeros((20, 4)), np.ones((20, 4))]) + np.random.default_rng(0).normal(0, 0.1, (40, 4))
-    >>> model = DCN(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=5, epochs=2, random_state=0)
+    >>> model = DCN(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=60, epochs=2, random_state=0)
     >>> np.bincount(model.fit_predict(X)).tolist()
     [20, 20]
     """

@@ -39,7 +39,7 @@ class DEC(AutoencoderClusterer):
     Examples
     --------
     >>> X = np.concatenate([np.zeros((20, 4)), np.ones((20, 4))]) + np.random.default_rng(0).normal(0, 0.1, (40, 4))
-    >>> model = DEC(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=5, epochs=2, random_state=0)
+    >>> model = DEC(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=60, epochs=2, random_state=0)
     >>> np.bincount(model.fit_predict(X)).tolist()
     [20, 20]
     """
@@ -47,6 +47,7 @@ class DEC(AutoencoderClusterer):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "robust": {},
         "paper": {
+            "batch_size": 256,
             "noise": 0.2,
             "pretrain_epochs": None,
             "pretrain_steps": 100_000,

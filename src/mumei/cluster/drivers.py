@@ -11,8 +11,8 @@ All that a killed run needs beside its weights is in `state_dict`, so that a res
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +25,7 @@ from mumei.core.config import TrainConfig
 from mumei.core.method import At, Loss, make_optimizer
 
 BLOCK = 1024  # rows embedded and assigned at a time
+DRIFT = 64  # rows of a batch that two gradients are compared on
 Nets = Mapping[str, Any]
 
 
@@ -199,7 +200,7 @@ class Driver:
         if pair is None:
             return {}
         parameters = [p for p in at.nets["encoder"].parameters() if p.requires_grad]
-        view = self.view(batch, at)
+        view = self.view(tuple(part[:DRIFT] for part in batch), replace(at, rows=at.rows[:DRIFT]))
         one, other = (sum((t.weight * t(view) for t in terms), torch.zeros(())) for terms in pair)
         return {"feature_drift": cosine_of_gradients(one, other, parameters)}
 
@@ -252,11 +253,14 @@ class Player:
     terms : sequence of Term
     every : int
         It moves at each `every`-th step: 1 for a critic, 5 for a generator that waits for five moves of the critic.
+    optimizer : callable, optional
+        Takes the parameters and returns an optimiser; by default the one that the settings name.
     """
 
     nets: tuple[str, ...]
     terms: Sequence[Term]
     every: int = 1
+    optimizer: Callable[[list[Any]], torch.optim.Optimizer] | None = None
 
 
 class TakingTurns(Driver):
@@ -268,10 +272,11 @@ class TakingTurns(Driver):
 
     def optimizers(self, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
         """Return one optimiser a player."""
-        return {
-            name: make_optimizer(config, [p for net in player.nets for p in self.nets[net].parameters()])
-            for name, player in self.players.items()
-        }
+        made = {}
+        for name, player in self.players.items():
+            parameters = [p for net in player.nets for p in self.nets[net].parameters()]
+            made[name] = player.optimizer(parameters) if player.optimizer else make_optimizer(config, parameters)
+        return made
 
     def update(self, batch: tuple[Tensor, ...], at: At) -> Loss:
         """Let the players move; return their losses by name, and the terms as "player.term"."""

@@ -25,12 +25,13 @@ written. A field of None means "what the preset says"; a setting without a field
 
 1. Choose a base. `autoencoder.AutoencoderClusterer` pre-trains an autoencoder, places centres by k-means, embeds by the encoder
    and assigns by `head.proba(z)`: `terms` and perhaps `remember` are all there is to write (see `dec.py`, `idec.py`, `dcn.py`).
-   Else take `Clusterer` and write `make_networks`, `assign` and `encode` as well.
+   Else take `Clusterer` and write `make_networks`, `assign` and `encode`, and `pretrain`, `initialise` where there is such a
+   thing (tests/cluster/test_new_method.py has two whole methods of 25 lines).
 2. `PRESETS = {"robust": {...}, "paper": {...}}`, over the base's `COMMON`; a new setting goes into both, and gets a field.
 3. `terms(settings)` returns the loss: small objects of `terms.py` (`name`, `weight`, a call from a `View` to a scalar). A term's
    `after(view)` does what has no gradient. What a `View` lacks goes into a subclass of it, given by the driver's `view`.
 4. `learns` names the networks that the optimiser moves. For a game, set `driver_class = TakingTurns` and write
-   `players(settings)`: who moves which networks, minimising which terms, how often.
+   `players(settings)`: who moves which networks, minimising which terms, how often, by which optimiser.
 5. `remember(q, settings)` is called at each refresh with Q (n, k) of all rows; what it returns (a tensor with one row for each
    training row) is at `view.remembered(name)`. Where a refresh needs more (k-means on features, thresholds, an M step),
    subclass the driver and extend `refresh`; what it keeps goes into `memory` or `state_dict`, so that a killed fit resumes.
@@ -52,6 +53,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from mumei.cluster.baselines import principal_components
 from mumei.cluster.drivers import Driver, OneOptimizer, Player, in_blocks
 from mumei.cluster.inputs import distinct, look, prepare
 from mumei.cluster.number import number_of_clusters
@@ -68,6 +70,7 @@ from mumei.core.inputs import read_rows, unpack
 from mumei.core.progress import SILENT
 from mumei.core.train import fit as train
 
+SPACE = 20  # principal components in which clusters are counted
 LENGTH = ("epochs", "steps", "pretrain_epochs", "pretrain_steps")  # may differ between a run and its resumption
 
 
@@ -85,7 +88,8 @@ class Clusterer(Outputs, BaseEstimator):
         See `mumei.cluster.inputs`; what was done is said in `notes_`.
     epochs : int or "auto", optional
         Passes over the data in the clustering phase, at most.
-    batch_size : int, optional
+    batch_size : int or "auto", optional
+        Rows in a step; "auto" is an eighth of the rows, within 16 and 256.
     learning_rate : float, optional
         Of the clustering phase.
     refresh : int or "epoch", optional
@@ -140,7 +144,7 @@ class Clusterer(Outputs, BaseEstimator):
     preset: str = "robust"
     preprocess: str = "auto"
     epochs: Any = None
-    batch_size: int | None = None
+    batch_size: Any = None
     learning_rate: float | None = None
     refresh: Any = None
     tol: float | None = None
@@ -154,7 +158,7 @@ class Clusterer(Outputs, BaseEstimator):
     progress: Any = None
 
     COMMON: ClassVar[dict[str, Any]] = {
-        "batch_size": 256,
+        "batch_size": "auto",
         "clip": None,
         "empty": "reseed",
         "epochs": "auto",
@@ -198,6 +202,10 @@ class Clusterer(Outputs, BaseEstimator):
     def initialise(self, nets: dict[str, nn.Module], run: Run) -> np.ndarray | None:
         """Give the networks an initial clustering and return its labels; nothing by default."""
         return None
+
+    def space(self, run: Run) -> np.ndarray:
+        """Return what `n_clusters=None` counts clusters in (n, d'): the first principal components, by default."""
+        return principal_components(run.arrays, SPACE, seed=run.seed)
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the loss's terms, for `OneOptimizer`."""
@@ -266,6 +274,8 @@ class Clusterer(Outputs, BaseEstimator):
         if self.n_clusters is not None and self.n_clusters > rows.shape[0]:
             raise UsageError(f"n_clusters={self.n_clusters} is more than the {rows.shape[0]} rows of X; give fewer.")
         x = self._prepared(rows, settings, annotated=unpack(X, self.layer)[1] is not None)
+        if settings["batch_size"] == "auto":
+            settings["batch_size"] = min(256, max(16, x.shape[0] // 8))
         settings = tidy({**settings, "width": int(x.shape[1])})
         needed = 2 if self.n_clusters is None else plain(self.n_clusters)
         if (found := distinct(x, needed)) < needed:
@@ -298,7 +308,8 @@ class Clusterer(Outputs, BaseEstimator):
         settings.update(given)
         if settings["refresh"] != "epoch":
             at_least("refresh", settings["refresh"], 1, whole=True)
-        at_least("batch_size", settings["batch_size"], 1, whole=True)
+        if settings["batch_size"] != "auto":
+            at_least("batch_size", settings["batch_size"], 1, whole=True)
         at_least("tol", settings["tol"], 0.0)
         one_of("empty", settings["empty"], ("reseed", "keep"))
         return settings
@@ -319,12 +330,9 @@ class Clusterer(Outputs, BaseEstimator):
         return Run(self.settings_, seed, self.n_clusters_, width, self.image_shape_, x, cache, out, progress)
 
     def _choose_number(self, x: Any, cache: Cache) -> None:
-        """Choose k on the embedding of the first run's pre-trained networks, which the run then finds in the cache."""
+        """Choose k on what the first run's clustering would begin with."""
         run = self._plan(x, 0, cache)
-        nets = self.make_networks(run)
-        self.pretrain(nets, run)
-        z = in_blocks(self.encode, nets, run.rows).numpy()
-        chosen, curve = number_of_clusters(z, seed=seeds.child(run.seed, "number"))
+        chosen, curve = number_of_clusters(self.space(run), seed=seeds.child(run.seed, "number"))
         self.n_clusters_, self.number_curve_ = chosen, curve
         self.notes_.append(f"n_clusters={chosen} was chosen by stability and BIC; number_curve_ shows how clear that is")
 

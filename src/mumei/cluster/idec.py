@@ -37,7 +37,7 @@ class IDEC(AutoencoderClusterer):
     Examples
     --------
     >>> X = np.concatenate([np.zeros((20, 4)), np.ones((20, 4))]) + np.random.default_rng(0).normal(0, 0.1, (40, 4))
-    >>> model = IDEC(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=5, epochs=2, random_state=0)
+    >>> model = IDEC(n_clusters=2, hidden=(16,), n_latent=2, pretrain_epochs=60, epochs=2, random_state=0)
     >>> np.bincount(model.fit_predict(X)).tolist()
     [20, 20]
     """
@@ -47,6 +47,7 @@ class IDEC(AutoencoderClusterer):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "robust": {"gamma": 0.1},
         "paper": {
+            "batch_size": 256,
             "gamma": 0.1,
             "pretrain_epochs": None,
             "pretrain_steps": 100_000,

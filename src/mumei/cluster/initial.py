@@ -59,7 +59,7 @@ def initial_clustering(z: Any, n_clusters: int, init: str, seed: int, *, starts:
     with warnings.catch_warnings():
         # Fewer distinct points than clusters, or a mixture that is not settled: the refresh counts what is empty.
         warnings.simplefilter("ignore")
-        return (_kmeans if init == "kmeans" else _mixture)(np.asarray(z), n_clusters, seeds.seed32(seed, init), starts)
+        return (_kmeans if init == "kmeans" else _mixture)(z, n_clusters, seeds.seed32(seed, init), starts)
 
 
 def _kmeans(z: np.ndarray, k: int, seed: int, starts: int) -> Start:

@@ -67,8 +67,7 @@ class Run:
         from `batch_size`, `momentum`, `clip`, `precision`. "auto" epochs aim at a number of steps: see `LENGTHS`.
         """
         s = self.settings
-        size = s["batch_size"]
-        batches = Order(self.arrays.shape[0], size, 0).batches if isinstance(size, int) and size > 0 else 1
+        batches = Order(self.arrays.shape[0], s["batch_size"], 0).batches
         epochs = s[f"{phase}epochs"]
         if epochs == "auto":
             aim, least, most = LENGTHS[phase]
@@ -78,7 +77,7 @@ class Run:
         config = TrainConfig(
             epochs=epochs,
             max_steps=s[f"{phase}steps"],
-            batch_size=size,
+            batch_size=s["batch_size"],
             optimizer=s[f"{phase}optimizer"],
             learning_rate=s[f"{phase}learning_rate"],
             momentum=s["momentum"],
