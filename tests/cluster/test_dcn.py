@@ -7,6 +7,7 @@ import pytest
 from cluster_toys import SMALL, blobs
 
 from mumei.cluster.dcn import DCN
+from mumei.core.errors import UsageError
 
 
 def test_assignment_is_to_the_nearest_mean_with_certainty():
@@ -28,6 +29,12 @@ def test_the_loss_is_the_papers_over_the_number_of_columns():
 def test_counts_begin_with_the_sizes_of_kmeans_and_grow_by_every_row():
     model = DCN(**{**SMALL, "tol": 0.0}).fit(blobs()[0])
     assert float(model.net_["head"].counts.sum()) == 60 + 4 * 60
+
+
+@pytest.mark.parametrize("given", [-1.0, "a"])
+def test_a_weight_is_a_number_of_at_least_zero(given):
+    with pytest.raises(UsageError, match="lam="):
+        DCN(**SMALL, lam=given).fit(blobs()[0])
 
 
 def test_the_papers_preset_trains():

@@ -59,6 +59,7 @@ class AutoencoderClusterer(Clusterer):
         "starts": 20,
         "alpha": 1.0,
     }
+    LEAST: ClassVar[dict[str, float]] = {**Clusterer.LEAST, "noise": 0.0, "starts": 1}
     learns: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "head")
 
     def make_networks(self, run: Run) -> dict[str, nn.Module]:
@@ -74,12 +75,12 @@ class AutoencoderClusterer(Clusterer):
 
     def make_head(self, run: Run, latent: int) -> nn.Module:
         """Return the head: centres with Student's t, unless a method has another."""
+        at_least("alpha", run.settings["alpha"], 0.0, strictly=True)
         return StudentCentres(run.n_clusters, latent, run.settings["alpha"])
 
     def pretrain(self, nets: dict[str, nn.Module], run: Run) -> list[dict[str, Any]]:
         """Fit the autoencoder to its input; return the epochs' records."""
         noise = run.settings["noise"]
-        at_least("noise", noise, 0.0)
         if noise >= 1.0:
             raise UsageError(f"noise={noise!r} is not allowed; give a share of at least 0 and below 1.")
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))

@@ -68,6 +68,8 @@ class DCN(AutoencoderClusterer):
         },
     }
 
+    LEAST: ClassVar[dict[str, float]] = {**AutoencoderClusterer.LEAST, "lam": 0.0}
+
     def make_head(self, run: Run, latent: int) -> nn.Module:
         """Return centres that are running means."""
         return HardCentres(run.n_clusters, latent)

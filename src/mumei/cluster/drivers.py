@@ -168,12 +168,13 @@ class Driver:
         sizes = torch.bincount(q.argmax(1), minlength=q.shape[1])
         empty = torch.nonzero(sizes == 0).ravel().tolist()
         self.counts["emptied"] += len(empty)
-        if empty and self.settings["empty"] == "reseed":
+        moved = bool(empty) and self.settings["empty"] == "reseed"
+        if moved:
             self._reseed(empty, q, sizes, at)
             q = self._assign_all(at)
         labels = q.argmax(1)
         changed = 1.0 if self.labels is None else float((labels != self.labels).float().mean())
-        settled = self.labels is not None and changed < self.settings["tol"]
+        settled = self.labels is not None and not moved and changed < self.settings["tol"]
         self.labels, self.memory = labels, self.owner.remember(q, self.settings)
         self.counts["refreshes"] += 1
         self.watched = {"changed": changed, "empty": float(len(empty)), "smallest": float(sizes.min())}

@@ -27,7 +27,8 @@ written. A field of None means "what the preset says"; a setting without a field
    and assigns by `head.proba(z)`: `terms` and perhaps `remember` are all there is to write (see `dec.py`, `idec.py`, `dcn.py`).
    Else take `Clusterer` and write `make_networks`, `assign` and `encode`, and `pretrain`, `initialise` where there is such a
    thing (tests/cluster/test_new_method.py has two whole methods of 25 lines).
-2. `PRESETS = {"robust": {...}, "paper": {...}}`, over the base's `COMMON`; a new setting goes into both, and gets a field.
+2. `PRESETS = {"robust": {...}, "paper": {...}}`, over the base's `COMMON`; a new setting goes into both, gets a
+   field, and, if it is a number, its least value in `LEAST`.
 3. `terms(settings)` returns the loss: small objects of `terms.py` (`name`, `weight`, a call from a `View` to a scalar). A term's
    `after(view)` does what has no gradient. What a `View` lacks goes into a subclass of it, given by the driver's `view`.
 4. `learns` names the networks that the optimiser moves. For a game, set `driver_class = TakingTurns` and write
@@ -173,6 +174,7 @@ class Clusterer(Outputs, BaseEstimator):
         "tol": 0.001,
     }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"robust": {}}
+    LEAST: ClassVar[dict[str, float]] = {"genes": 1, "tol": 0.0}  # of settings; an integer asks for integers
     learns: ClassVar[tuple[str, ...]] = ("encoder", "head")
     driver_class: ClassVar[type[Driver]] = OneOptimizer
 
@@ -310,7 +312,8 @@ class Clusterer(Outputs, BaseEstimator):
             at_least("refresh", settings["refresh"], 1, whole=True)
         if settings["batch_size"] != "auto":
             at_least("batch_size", settings["batch_size"], 1, whole=True)
-        at_least("tol", settings["tol"], 0.0)
+        for name, low in self.LEAST.items():
+            at_least(name, settings[name], low, whole=isinstance(low, int))
         one_of("empty", settings["empty"], ("reseed", "keep"))
         return settings
 

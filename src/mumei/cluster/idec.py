@@ -61,6 +61,8 @@ class IDEC(AutoencoderClusterer):
         },
     }
 
+    LEAST: ClassVar[dict[str, float]] = {**AutoencoderClusterer.LEAST, "gamma": 0.0}
+
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return L_rec and gamma KL(P || Q)."""
         return [Reconstruction(), KlTarget(settings["gamma"])]
