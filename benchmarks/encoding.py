@@ -21,6 +21,7 @@ import torch
 
 from mumei.core.errors import MumeiError
 from mumei.discover.primer import load_passages
+from mumei.nn.bert import native_bfloat16
 from mumei.retrieval.encoders import MiniLMEncoder, text_encoder
 
 LAYERS, WIDTH = 6, 384
@@ -50,8 +51,9 @@ def product_speed(dtype: torch.dtype, size: int = 1024) -> float:
 def contenders(ours: MiniLMEncoder, threads: int) -> dict:
     """Return what encodes, by name; what is not installed is left out."""
     calls = {f"mumei {ours.dtype}": ours.encode}
+    slow = set() if native_bfloat16() else {"bfloat16"}  # a processor without it takes minutes
     for runtime, dtypes in (("openvino", ("float32", "bfloat16", "int8")), ("onnxruntime", ("float32", "int8"))):
-        for dtype in dtypes:
+        for dtype in (d for d in dtypes if d not in slow):
             try:
                 encoder = text_encoder(None, runtime=runtime, dtype=dtype)
                 encoder.encode(["a first text, so that the network is built"] * 4)
@@ -63,7 +65,7 @@ def contenders(ours: MiniLMEncoder, threads: int) -> dict:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         return calls
-    for dtype in ("float32", "bfloat16"):
+    for dtype in (d for d in ("float32", "bfloat16") if d not in slow):
         peer = SentenceTransformer(str(ours.folder), device="cpu", model_kwargs={"dtype": dtype})
         # The default: batches of 32, sorted by length, float32.
         calls[f"sentence-transformers {dtype}"] = lambda texts, peer=peer: peer.encode(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mumei.core import linear
 from mumei.core.errors import UsageError
-from mumei.core.linear import FastLinear, capability, cpu_vendor, fast_linear, measure
+from mumei.core.linear import FastLinear, capability, fast_linear, measure
 
 
 @pytest.fixture(params=["1", "0"], ids=["on", "off"])
@@ -189,17 +189,6 @@ def test_a_wrong_switch_and_a_missing_or_wrong_operator(monkeypatch):
     assert linear._agrees() is False
     monkeypatch.setattr(linear, "_operator", lambda x, w, b=None: F.linear(x, w, b) + 0.1)
     assert linear._agrees() is False
-
-
-def test_vendor_without_proc(monkeypatch):
-    assert cpu_vendor()
-
-    def missing(self, **options):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(linear.Path, "read_text", missing)
-    monkeypatch.setattr(linear.platform, "processor", lambda: "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD")
-    assert cpu_vendor() == "AuthenticAMD"
 
 
 def test_measured_speeds_are_positive():

@@ -28,6 +28,7 @@ def always(monkeypatch) -> None:
     monkeypatch.setattr(int8, "LOADED", 1)
     monkeypatch.setattr(int8, "UNLOADED", 1)
     monkeypatch.setattr(segments, "SIDECAR_ROWS", 8)
+    monkeypatch.setattr(int8, "multiplies_bytes", lambda: True)
 
 
 @given(seed=st.integers(0, 2**20), dim=st.integers(2, 50), size=st.sampled_from([1e-42, 1e-20, 1.0, 1e15]))
@@ -78,6 +79,7 @@ def test_the_answer_is_that_of_float32_to_the_bit(tmp_path_factory, seed, k, kin
         assert store.last_search.engine == "float32"
         patch.setattr(int8, "LOADED", 1)
         patch.setattr(int8, "UNLOADED", 1)
+        patch.setattr(int8, "multiplies_bytes", lambda: True)
         found = store.search(queries, k, allow=allow)
         assert store.last_search.engine == "int8"
     assert (found[0] == expected[0]).all()

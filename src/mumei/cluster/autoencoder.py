@@ -86,7 +86,13 @@ class AutoencoderClusterer(Clusterer):
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
         method = Reconstruct(nets, noise)
         return pretrain(
-            method, run.rows, config, cache=run.cache, out=run.folder("pretrain"), progress=run.progress, label="pre-training"
+            method,
+            run.rows,
+            config,
+            cache=run.cache,
+            out=run.folder("pretrain"),
+            progress=run.progress,
+            label="pre-training",
         )
 
     def space(self, run: Run) -> np.ndarray:

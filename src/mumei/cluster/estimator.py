@@ -337,7 +337,9 @@ class Clusterer(Outputs, BaseEstimator):
         run = self._plan(x, 0, cache)
         chosen, curve = number_of_clusters(self.space(run), seed=seeds.child(run.seed, "number"))
         self.n_clusters_, self.number_curve_ = chosen, curve
-        self.notes_.append(f"n_clusters={chosen} was chosen by stability and BIC; number_curve_ shows how clear that is")
+        self.notes_.append(
+            f"n_clusters={chosen} was chosen by stability and BIC; number_curve_ shows how clear that is"
+        )
 
     def _run(self, run: Run) -> Outcome:
         """Train from one seed."""

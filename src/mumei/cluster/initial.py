@@ -65,7 +65,8 @@ def initial_clustering(z: Any, n_clusters: int, init: str, seed: int, *, starts:
 def _kmeans(z: np.ndarray, k: int, seed: int, starts: int) -> Start:
     from sklearn.cluster import KMeans
 
-    model = KMeans(k, n_init=starts, random_state=seed).fit(z)
+    options: Any = {"n_init": starts, "random_state": seed}
+    model: Any = KMeans(k, **options).fit(z)
     return Start(model.cluster_centers_.astype(np.float32), model.labels_.astype(np.int64), float(model.inertia_))
 
 

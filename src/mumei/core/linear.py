@@ -20,17 +20,16 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mumei.core.cpu import cpu_vendor
 from mumei.core.errors import UsageError
 
 SWITCH = "MUMEI_FAST_LINEAR"
@@ -108,20 +107,6 @@ def _choose(wanted: str, vendor: str, width: str, exists: bool, agrees: bool) ->
     if vendor in VENDORS and width.startswith(WIDTH):
         return True, f"oneDNN is the faster float32 product on {vendor} processors with {width}"
     return False, f"F.linear is kept on {vendor} processors with {width}; set {SWITCH}=1 to use oneDNN"
-
-
-def cpu_vendor() -> str:
-    """Return the processor's vendor (`AuthenticAMD`, `GenuineIntel`), or its architecture where none is told."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if line.startswith("vendor_id"):
-            return line.partition(":")[2].strip()
-    # Windows names the vendor here, macOS an architecture.
-    last = platform.processor().rpartition(",")[2].strip()
-    return last or platform.machine() or "unknown"
 
 
 def _agrees() -> bool:

@@ -6,7 +6,7 @@ Whole numbers multiply without error, so the score q.x is off from c_q c (q8.x8)
     |q.x - q'.x'| <= |q - q'| max|x'| + |q| max|x - x'|        (Cauchy and Schwarz),
 
 with both maxima measured when the chunk is written. `exact.Candidates` rescores whatever that bound leaves possible. The product
-is `torch._int_mm` (oneDNN: the CPU's 8-bit instructions).
+is `torch._int_mm` (oneDNN: the CPU's 8-bit instructions); a CPU without such instructions scans in float32.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mumei.core.cpu import multiplies_bytes
 from mumei.core.files import atomic_open
 from mumei.core.threads import in_order, torch_pool
 from mumei.retrieval.exact import LARGE, SLACK, Candidates, picked
@@ -111,8 +112,8 @@ def open_sidecar(path: Path, stored: int, rows: int, dim: int, crc: int | None) 
 
 
 def worthwhile(rows: int, dim: int) -> bool:
-    """Whether to scan so many rows in 8 bits: the torch here can, and it is loaded or worth its loading time."""
-    return rows >= (LOADED if "torch" in sys.modules else UNLOADED) and multiplies(dim)
+    """Whether to scan so many rows in 8 bits: processor and torch can, and torch is loaded or worth its loading time."""
+    return multiplies_bytes() and rows >= (LOADED if "torch" in sys.modules else UNLOADED) and multiplies(dim)
 
 
 @cache
