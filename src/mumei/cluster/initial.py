@@ -73,7 +73,7 @@ def _kmeans(z: np.ndarray, k: int, seed: int, starts: int) -> Start:
 def _mixture(z: np.ndarray, k: int, seed: int, starts: int) -> Start:
     from sklearn.mixture import GaussianMixture
 
-    model = GaussianMixture(k, covariance_type="diag", n_init=starts, random_state=seed, reg_covar=1e-6)
+    model: Any = GaussianMixture(k, covariance_type="diag", n_init=starts, random_state=seed, reg_covar=1e-6)
     labels = model.fit_predict(z.astype(np.float64))
     means, weights, variances = (a.astype(np.float32) for a in (model.means_, model.weights_, model.covariances_))
     return Start(means, labels.astype(np.int64), -float(model.lower_bound_), weights, variances)
