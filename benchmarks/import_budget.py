@@ -2,7 +2,8 @@
 
 Run it with the environment's Python: `python benchmarks/import_budget.py`. It prints a table and exits 1 where the
 budget is broken. CPU time is user plus system time of the child process, the best of three: other work on the machine
-then hardly counts.
+then hardly counts. A machine that starts the bare interpreter slower than the one the budget is meant for is let pass
+with as much more, and that is said.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 
 BUDGET_MS = 300.0
 TRIES = 3
+REFERENCE_MS = (
+    29.0  # `import mumei`, next to nothing but the interpreter, on the machine the budget is meant for (Zen 4)
+)
 HEAVY = ("numpy", "pandas", "pyarrow", "scipy", "sklearn", "torch", "transformers")
 
 # Runs the command line in this process's place, with its output thrown away, then says what of HEAVY it loaded.
@@ -58,12 +62,20 @@ def cpu_ms(arguments: Sequence[str]) -> float:
 
 
 def main() -> int:
+    bare = min(cpu_ms([]) for _ in range(3 * TRIES))
+    budget = BUDGET_MS * max(1.0, bare / REFERENCE_MS)
     print(f"{'command':<24} {'CPU ms':>8}   verdict (budget {BUDGET_MS:.0f} ms, best of {TRIES})")
+    if budget > BUDGET_MS:
+        print(
+            f"this machine starts `import mumei` in {bare:.0f} ms, not {REFERENCE_MS:.0f}: up to {budget:.0f} ms are let pass"
+        )
     broken = 0
     for arguments in commands():
         best = min(cpu_ms(arguments) for _ in range(TRIES))
+        if best > budget:  # another process may have disturbed it
+            best = min(best, *(cpu_ms(arguments) for _ in range(2 * TRIES)))
         _, loaded = heavy_modules(arguments)
-        reasons = [f"over {BUDGET_MS:.0f} ms"] * (best > BUDGET_MS) + [f"loads {', '.join(loaded)}"] * bool(loaded)
+        reasons = [f"over {budget:.0f} ms"] * (best > budget) + [f"loads {', '.join(loaded)}"] * bool(loaded)
         broken += bool(reasons)
         name = f"mumei {' '.join(arguments)}" if arguments else "import mumei"
         print(f"{name:<24} {best:>8.0f}   {'; '.join(reasons) or 'ok'}")
