@@ -33,7 +33,7 @@ import torch
 from mumei.core import seeds
 from mumei.core.train import TrainConfig, fit
 from mumei.nn.bert import native_bfloat16
-from mumei.vae.engine import AEVB, WakeSleep, adagrad
+from mumei.vae.engine import AEVB, WARM_UP, WakeSleep, adagrad
 from mumei.vae.evaluate import ais, appendix_d, elbo, iwae
 from mumei.vae.likelihoods import Bernoulli, Gaussian
 from mumei.vae.mcem import MCEM
@@ -41,7 +41,6 @@ from mumei.vae.network import VAENet
 from mumei.vae.objective import bound
 
 METHODS = {"aevb": AEVB, "wake-sleep": WakeSleep, "mcem": MCEM}
-WARM_UP = {"aevb": 0, "wake-sleep": 100, "mcem": 0}  # steps of Adagrad's
 MARKS = (1e4, 3e4, 1e5, 3e5, 1e6, 2e6, 3e6, 5e6, 1e7, 2e7, 3e7, 5e7, 1e8)
 EVALUATED, ESTIMATED = 10_000, 1_000  # rows
 DRAWS = 20_000
@@ -104,7 +103,7 @@ def train_on(train: torch.Tensor, net: VAENet, scale: float, options: argparse.N
         epochs=None,
         max_steps=int(options.samples) // batch,
         batch_size=batch,
-        optimizer=adagrad(rate, WARM_UP[options.method]),
+        optimizer=adagrad(rate, WARM_UP.get(options.method, 0)),
         drop_last=True,
         seed=options.seed,
     )

@@ -101,3 +101,11 @@ def test_what_is_refused():
         LadderVAE(latents=(3, 2), hidden=(8,)).fit(rows())
     with pytest.raises(UsageError, match="at least 1"):
         LadderVAE(latents=(3, 0)).fit(rows())
+
+
+def test_it_trains_by_adagrad():
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    model = LadderVAE(
+        latents=(3, 2), hidden=(8, 4), epochs=5, optimizer="adagrad", learning_rate=0.05, random_state=0
+    ).fit(X)
+    assert model.history_[-1]["bound"] > model.history_[0]["bound"]

@@ -348,6 +348,9 @@ class Adagrad(torch.optim.Adagrad):
         return None
 
 
+WARM_UP = {"aevb": 0, "wake-sleep": 100}  # steps, as in the first author's program for wake-sleep
+
+
 def adagrad(learning_rate: float, warm_up: int = 0) -> Callable[[list[Any]], torch.optim.Optimizer]:
     """Return what makes the paper's optimiser (Duchi 2011), for `TrainConfig(optimizer=...)`; see `Adagrad` for the warm-up."""
 

@@ -35,7 +35,6 @@ from mumei.vae.outputs import Outputs
 from mumei.vae.training import Kept, Watched, check_same_run, choose_method, rows_of
 
 LATENT = 10
-WARM_UP = {"aevb": 0, "wake-sleep": 100}  # steps of Adagrad's
 _Kept, _rows_of = Kept, rows_of  # under these names `ladder_estimator` takes them from here
 LEARNED = (
     "n_features_in_",
@@ -373,7 +372,7 @@ class VAE(Outputs, TransformerMixin, Saveable, BaseEstimator):
     def _config(self, epochs: int, stopping: EarlyStopping | None, resumed: int) -> TrainConfig:
         optimizer: Any = self.optimizer
         if optimizer == "adagrad":
-            from mumei.vae.engine import adagrad
+            from mumei.vae.engine import WARM_UP, adagrad
 
             optimizer = adagrad(plain(self.learning_rate), WARM_UP[self.trainer])
         return TrainConfig(

@@ -89,6 +89,7 @@ class LadderVAE(KeepsTuples, VAE):
 
     net_: Any  # type: ignore[assignment]
     _tuples = ("latents",)
+    trainer = "aevb"  # no argument here
 
     def __init__(
         self,
