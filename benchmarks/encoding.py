@@ -19,9 +19,9 @@ import time
 import numpy as np
 import torch
 
+from mumei.core.cpu import multiplies_bfloat16
 from mumei.core.errors import MumeiError
 from mumei.discover.primer import load_passages
-from mumei.nn.bert import native_bfloat16
 from mumei.retrieval.encoders import MiniLMEncoder, text_encoder
 
 LAYERS, WIDTH = 6, 384
@@ -51,7 +51,7 @@ def product_speed(dtype: torch.dtype, size: int = 1024) -> float:
 def contenders(ours: MiniLMEncoder, threads: int) -> dict:
     """Return what encodes, by name; what is not installed is left out."""
     calls = {f"mumei {ours.dtype}": ours.encode}
-    slow = set() if native_bfloat16() else {"bfloat16"}  # a processor without it takes minutes
+    slow = set() if multiplies_bfloat16() else {"bfloat16"}  # a processor without it takes minutes
     for runtime, dtypes in (("openvino", ("float32", "bfloat16", "int8")), ("onnxruntime", ("float32", "int8"))):
         for dtype in (d for d in dtypes if d not in slow):
             try:

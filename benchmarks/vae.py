@@ -37,7 +37,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from mumei.nn.bert import native_bfloat16
+from mumei.core.cpu import multiplies_bfloat16
 from mumei.vae.estimator import VAE
 
 DATA = Path(os.environ.get("MUMEI_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -139,7 +139,7 @@ def pythae_fit(model: Any, data: torch.Tensor, epochs: int, folder: str) -> None
 def limit(repeats: int = 15) -> dict[str, float]:
     """Return rows per CPU second if a training step were its products alone, by number type."""
     found = {}
-    for name, dtype in [("float32", torch.float32)] + ([("bf16", torch.bfloat16)] if native_bfloat16() else []):
+    for name, dtype in [("float32", torch.float32)] + ([("bf16", torch.bfloat16)] if multiplies_bfloat16() else []):
         sizes = [(PIXELS, HIDDEN, False), (HIDDEN, 2 * LATENT, True), (LATENT, HIDDEN, True), (HIDDEN, PIXELS, True)]
         made = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o), back) for i, o, back in sizes]
         made = [(x.to(dtype), w.to(dtype), g.to(dtype), back) for x, w, g, back in made]
@@ -196,7 +196,7 @@ def training(options: argparse.Namespace) -> dict[str, Any]:
     contenders: dict[str, Callable[[int], Any]] = {
         "mumei float32": lambda n: ours(rows, n, learning_rate=1e-3, **grey),
     }
-    if native_bfloat16():
+    if multiplies_bfloat16():
         contenders["mumei bf16"] = lambda n: ours(rows, n, learning_rate=1e-3, precision="bf16", **grey)
     if not missing("pythae", options.skip):
         data, folder = torch.from_numpy(rows).float() / 255, tempfile.mkdtemp()
@@ -243,7 +243,7 @@ def counts(options: argparse.Namespace) -> dict[str, Any]:
     contenders: dict[str, Callable[[int], Any]] = {
         "mumei float32": lambda n: ours(matrix, n, learning_rate=1e-3, **settings),
     }
-    if native_bfloat16():
+    if multiplies_bfloat16():
         contenders["mumei bf16"] = lambda n: ours(matrix, n, learning_rate=1e-3, precision="bf16", **settings)
     if not missing("scvi", options.skip):
 

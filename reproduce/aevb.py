@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 from mumei.core import seeds
+from mumei.core.cpu import multiplies_bfloat16
 from mumei.core.train import TrainConfig, fit
-from mumei.nn.bert import native_bfloat16
 from mumei.vae.engine import AEVB, WARM_UP, WakeSleep, adagrad
 from mumei.vae.evaluate import ais, appendix_d, elbo, iwae
 from mumei.vae.likelihoods import Bernoulli, Gaussian
@@ -234,7 +234,7 @@ def main() -> None:
     """Run one experiment."""
     options = parser().parse_args()
     if options.precision == "auto":
-        options.precision = "bf16" if native_bfloat16() else "float32"
+        options.precision = "bf16" if multiplies_bfloat16() else "float32"
     torch.set_num_threads(options.threads)
     print(json.dumps(options.run(options), indent=1))
 

@@ -49,6 +49,36 @@ def test_bytes_are_multiplied_where_there_are_instructions_for_it(said, text, fa
     assert cpu.multiplies_bytes() is fast
 
 
+INTEL = "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu avx512f {extra}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fast"),
+    [
+        (AMD.format(extra="avx512f avx512_bf16"), True),
+        (AMD.format(extra="avx512f"), False),
+        (INTEL.format(extra="avx512_bf16"), False),
+        (INTEL.format(extra="avx512_bf16 amx_bf16 amx_tile"), True),
+        (ARM, False),
+        ("Features\t: fp asimd asimddp bf16\n", True),
+    ],
+)
+def test_bfloat16_pays_where_its_products_are_the_faster(said, text, fast):
+    said(text)
+    assert cpu.multiplies_bfloat16() is fast
+
+
+def test_where_no_flags_are_told_torch_answers(said, monkeypatch):
+    import torch
+
+    said(None)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert cpu.multiplies_bfloat16()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert not cpu.multiplies_bfloat16()
+
+
 def test_without_the_file_there_is_still_a_vendor(said, monkeypatch):
     said(None)
     assert cpu.cpu_vendor()

@@ -9,7 +9,7 @@ import torch
 
 from mumei.core.errors import DataError
 from mumei.nn import bert
-from mumei.nn.bert import PackedBert, PackedLinear, native_bfloat16
+from mumei.nn.bert import PackedBert, PackedLinear
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,3 @@ def test_other_models_are_refused(tmp_path, random_bert):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(DataError, match="word_embeddings"):
         PackedBert(tmp_path)
-
-
-def test_native_bfloat16_is_a_plain_answer():
-    assert native_bfloat16() in (True, False)

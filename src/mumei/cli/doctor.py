@@ -166,10 +166,10 @@ def fast_paths() -> dict[str, Any]:
     """Return which fast paths are on here, and why."""
     from dataclasses import asdict
 
+    from mumei.core.cpu import multiplies_bfloat16
     from mumei.core.linear import capability
-    from mumei.nn.bert import native_bfloat16
 
-    return {"native_bfloat16": native_bfloat16(), "fast_linear": asdict(capability())}
+    return {"fast_bfloat16": multiplies_bfloat16(), "fast_linear": asdict(capability())}
 
 
 def measure_products(seconds: float = 0.15) -> dict[str, float]:
@@ -294,7 +294,7 @@ def _torch_rows(brain: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("torch", "threads", str(brain["threads"])),
         ("torch", "accelerator", brain["accelerator"] or "none: everything runs on the CPU"),
     ]
-    lines.append(("torch", "native bfloat16", "yes" if brain["fast_paths"]["native_bfloat16"] else "no"))
+    lines.append(("torch", "fast bfloat16", "yes" if brain["fast_paths"]["fast_bfloat16"] else "no"))
     lines.append(("torch", "fast linear", brain["fast_paths"]["fast_linear"]["reason"]))
     lines += [("torch", f"{name} product", f"{value:,.0f} GFLOP/s") for name, value in brain["gflops"].items()]
     return lines

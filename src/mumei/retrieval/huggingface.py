@@ -59,7 +59,7 @@ class HuggingFaceEncoder:
     max_tokens : int, optional
         Longer texts are cut there, special tokens included.
     dtype : {"auto", "bfloat16", "float32"}
-        "auto" takes bfloat16 where the hardware multiplies it natively.
+        "auto" takes bfloat16 where it is the faster one.
     query_model : str, optional
         The network of queries where it is another one, of the same width.
     device : str, optional

@@ -413,10 +413,10 @@ def _no_bar() -> Iterator[None]:
 def _number_type(dtype: str, device: torch.device) -> Any:
     import torch
 
-    from mumei.nn.bert import native_bfloat16
+    from mumei.core.cpu import multiplies_bfloat16
 
     if dtype == "auto" and device.type == "cpu":
-        return torch.bfloat16 if native_bfloat16() else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16() else torch.float32
     return dtype if dtype == "auto" else getattr(torch, dtype)
 
 
