@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 import mumei
-from mumei.cli import vae_data
+from mumei.cli import reading
 from mumei.cli.app import main
 from mumei.core.errors import DataError, UsageError
 
@@ -218,17 +218,17 @@ def test_batches_are_asked_for(images, tmp_path, capsys):
 
 
 def test_an_array_is_named_after_a_colon(images):
-    assert vae_data.read_numbers(str(images)).matrix.shape == (60, 5, 4)
-    small = vae_data.read_numbers(f"{images}:small")
+    assert reading.read_numbers(str(images)).matrix.shape == (60, 5, 4)
+    small = reading.read_numbers(f"{images}:small")
     assert small.matrix.shape == (60, 3)
     assert list(small.beside) == ["labels"]
     with pytest.raises(UsageError, match="Did you mean 'small'"):
-        vae_data.read_numbers(f"{images}:smal")
+        reading.read_numbers(f"{images}:smal")
 
 
 def test_python_objects_beside_the_numbers_are_left_alone(tmp_path):
     np.savez(tmp_path / "mixed.npz", x=np.ones((3, 2)), notes=np.array([{}, {}, {}], dtype=object))
-    found = vae_data.read_numbers(str(tmp_path / "mixed.npz"))
+    found = reading.read_numbers(str(tmp_path / "mixed.npz"))
     assert found.matrix.shape == (3, 2)
     assert "not used: notes" in found.described[-1]
 
@@ -239,7 +239,7 @@ def test_sparse_matrices_stay_sparse(tmp_path):
     parts = {f"x_{part}": getattr(matrix, part) for part in ("indptr", "indices", "data", "shape")}
     np.savez(tmp_path / "parts.npz", **parts, y=np.arange(20))
     for name in ("scipy", "parts"):
-        found = vae_data.read_numbers(str(tmp_path / f"{name}.npz")).matrix
+        found = reading.read_numbers(str(tmp_path / f"{name}.npz")).matrix
         assert (found != matrix).nnz == 0
 
 
@@ -248,11 +248,11 @@ def test_h5ad_with_a_layer(tmp_path):
     data = anndata.AnnData(np.ones((6, 3), np.float32), layers={"counts": np.full((6, 3), 2.0)})
     data.obs["donor"] = list("aabbcc")
     data.write_h5ad(tmp_path / "cells.h5ad")
-    found = vae_data.read_numbers(f"{tmp_path / 'cells.h5ad'}:counts")
+    found = reading.read_numbers(f"{tmp_path / 'cells.h5ad'}:counts")
     assert (np.asarray(found.matrix) == 2).all()
     assert found.beside["donor"] == list("aabbcc")
     with pytest.raises(UsageError, match="counts"):
-        vae_data.read_numbers(f"{tmp_path / 'cells.h5ad'}:count")
+        reading.read_numbers(f"{tmp_path / 'cells.h5ad'}:count")
 
 
 # -------------------------------------------------------------------------------------------------------- bad input
@@ -372,4 +372,4 @@ def test_an_ending_that_is_not_written(images, model, tmp_path, monkeypatch, cap
 def test_damaged_sparse_parts(tmp_path):
     np.savez(tmp_path / "bad.npz", x_indptr=[0, 9], x_indices=[0], x_data=[1.0], x_shape=[1, 3])
     with pytest.raises(DataError, match="cannot read"):
-        vae_data.read_numbers(str(tmp_path / "bad.npz"))
+        reading.read_numbers(str(tmp_path / "bad.npz"))

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from mumei.core.errors import DataError, UsageError
+from mumei.core.mapping import LANDMARKS, place
 from mumei.discover.describe import distinctive
-from mumei.discover.mapping import LANDMARKS, place
 from mumei.discover.organise import choose, organise, sample_rows
 from mumei.discover.tables import TableEncoder
 

@@ -106,11 +106,11 @@ def fit(
         No progress.
     """
     output = Output(json=json, quiet=quiet)
-    from mumei.cli import vae_data
+    from mumei.cli import reading
     from mumei.vae.estimator import VAE
 
-    vae_data.check_folder(out)
-    numbers = vae_data.read_numbers(source).take(rows, seed)
+    reading.check_folder(out)
+    numbers = reading.read_numbers(source).take(rows, seed)
     progress = output.progress()
     model = VAE(
         n_latent="auto" if latent is None else latent,
@@ -160,9 +160,9 @@ def _fit(
     labels: str | None,
 ) -> None:
     """Train, write the model and then the page, and say what came of it."""
-    from mumei.cli import vae_data
+    from mumei.cli import reading
     from mumei.core.errors import DataError
-    from mumei.vae.figures import image_shape
+    from mumei.core.pictures import image_shape
 
     if len(numbers) < 2:
         raise DataError(f"{numbers.name} has {len(numbers)} row; a latent space needs at least two.")
@@ -171,27 +171,15 @@ def _fit(
     for line in numbers.described:
         output.progress().say(line)
     try:
-        matrix = numbers.matrix if shape is None else vae_data.as_images(numbers.matrix, shape)
+        matrix = numbers.matrix if shape is None else reading.as_images(numbers.matrix, shape)
         model.fit(matrix, batch=given)
     except KeyboardInterrupt as stop:
         kept = model.out is not None
         stop.add_note("Checkpoints are kept." if kept else "Nothing was written: --checkpoints FOLDER would keep it.")
         raise
-    _save(model, numbers, out)
+    reading.save_model(model, numbers, out)
     written = _write_report(model, numbers, page, None, coloured, given)
     _say_fit(output, model, numbers, written, out, page)
-
-
-def _save(model: Any, numbers: Any, out: Path) -> None:
-    """Save the model with the columns' names, as one that was fitted on a data frame has them."""
-    if not numbers.columns:
-        model.save(out)
-        return
-    import numpy as np
-
-    model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
-    model.save(out)
-    del model.feature_names_in_  # plain arrays go to it from here on
 
 
 def _write_report(
@@ -248,9 +236,9 @@ def _open(folder: Path) -> Any:
 
 def _read(source: str, model: Any, rows: int | None, seed: int, batch: str | None, output: Output) -> tuple[Any, Any]:
     """Return the numbers in the model's columns, and their batch labels."""
-    from mumei.cli import vae_data
+    from mumei.cli import reading
 
-    numbers = vae_data.match_columns(vae_data.read_numbers(source).take(rows, seed), model)
+    numbers = reading.match_columns(reading.read_numbers(source).take(rows, seed), model)
     for line in numbers.described:
         output.progress().say(line)
     return numbers, numbers.column(batch, "batch")
@@ -283,15 +271,15 @@ def encode(
         No progress.
     """
     output = Output(json=json, quiet=quiet)
-    from mumei.cli import vae_data
+    from mumei.cli import reading
 
-    vae_data.check_suffix(out, TABLES)
+    reading.check_suffix(out, TABLES)
     fitted = _open(model)
     numbers, given = _read(source, fitted, None, 0, batch, output)
     z = fitted.transform(numbers.matrix, batch=given)
     names = [str(name) for name in fitted.get_feature_names_out()]
     ids = [numbers.id(i) for i in range(len(z))]
-    vae_data.write_rows(out, ids, {name: z[:, j] for j, name in enumerate(names)}, z)
+    reading.write_rows(out, ids, {name: z[:, j] for j, name in enumerate(names)}, z)
     output.result(
         {"out": out, "rows": len(z), "latent": z.shape[1], "columns": names},
         f"{output.path(out)}: {len(z):,} rows, {z.shape[1]} latent dimensions",
@@ -335,9 +323,9 @@ def sample(
         No progress.
     """
     output = Output(json=json, quiet=quiet)
-    from mumei.cli import vae_data
+    from mumei.cli import reading
 
-    suffix = vae_data.check_suffix(out, (*TABLES, ".png"))
+    suffix = reading.check_suffix(out, (*TABLES, ".png"))
     fitted = _open(model)
     names = [str(c) for c in getattr(fitted, "feature_names_in_", ())]
     shape = _picture(fitted, image) if suffix == ".png" else None
@@ -347,7 +335,7 @@ def sample(
     else:
         names = names or [f"column {j + 1}" for j in range(x.shape[1])]
         columns = {name: x[:, j] for j, name in enumerate(names)} if suffix != ".npy" else {}
-        vae_data.write_rows(out, [str(i + 1) for i in range(count)], columns, x)
+        reading.write_rows(out, [str(i + 1) for i in range(count)], columns, x)
     output.result(
         {"out": out, "rows": count, "columns": int(x.shape[1])},
         f"{output.path(out)}: {count:,} new rows of {x.shape[1]:,} columns",
@@ -369,7 +357,7 @@ def _labels(fitted: Any, batch: str | None, count: int) -> list[Any] | None:
 
 def _picture(fitted: Any, image: str | None) -> tuple[int, int]:
     from mumei.core.errors import UsageError
-    from mumei.vae.figures import image_shape
+    from mumei.core.pictures import image_shape
 
     if image:
         return image_shape(image, fitted.n_features_in_)
@@ -384,13 +372,13 @@ def _write_png(fitted: Any, pictures: Any, out: Path) -> None:
 
     import torch
 
+    from mumei.core import pictures as drawing
     from mumei.core.files import write_bytes
-    from mumei.vae import figures
 
     within = fitted.likelihood_["name"] == "bernoulli" or fitted.likelihood_.get("bounded")
     ends = fitted.scaling_.undo(torch.tensor([0.0, 1.0])).tolist() if within else [pictures.min(), pictures.max()]
-    shades = figures.shades(pictures, float(ends[0]), float(ends[1]))
-    write_bytes(out, figures.png(figures.grid(shades, math.ceil(math.sqrt(len(pictures))))))
+    shades = drawing.shades(pictures, float(ends[0]), float(ends[1]))
+    write_bytes(out, drawing.png(drawing.grid(shades, math.ceil(math.sqrt(len(pictures))))))
 
 
 def score(
@@ -438,10 +426,10 @@ def score(
     output = Output(json=json, quiet=quiet)
     import numpy as np
 
-    from mumei.cli import vae_data
+    from mumei.cli import reading
 
     if out is not None:
-        vae_data.check_suffix(out, TABLES)
+        reading.check_suffix(out, TABLES)
     fitted = _open(model)
     numbers, given = _read(source, fitted, rows, seed, batch, output)
     options: dict[str, Any] = {} if samples is None else {"samples": samples}
@@ -450,7 +438,7 @@ def score(
     ids = [numbers.id(i) for i in range(len(numbers))]
     if out is not None:
         columns = {"nats": found.values, "standard_error": found.standard_errors}
-        vae_data.write_rows(out, ids, columns, found.values)
+        reading.write_rows(out, ids, columns, found.values)
     order = np.argsort(found.values, kind="stable")
     each = [
         {"id": ids[i], "nats": float(found.values[i]), "standard_error": float(found.standard_errors[i])} for i in order
@@ -504,10 +492,10 @@ def report(
         No progress.
     """
     output = Output(json=json, quiet=quiet)
-    from mumei.cli import vae_data
-    from mumei.vae.figures import image_shape
+    from mumei.cli import reading
+    from mumei.core.pictures import image_shape
 
-    vae_data.check_suffix(out, (".html", ".htm"))
+    reading.check_suffix(out, (".html", ".htm"))
     fitted = _open(model)
     numbers, given = _read(source, fitted, rows, seed, batch, output)
     shape = image_shape(image, fitted.n_features_in_) if image else None

@@ -42,6 +42,15 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(child(seed, *names)))
 
 
+def sample_rows(n: int, most: int, seed: int, name: str) -> np.ndarray:
+    """Return at most `most` row numbers out of n, sorted, chosen by seed and name."""
+    import numpy as np
+
+    if n <= most:
+        return np.arange(n)
+    return np.sort(numpy_generator(seed, name).choice(n, most, replace=False))
+
+
 def torch_generator(seed: int, *names: str | int, device: Any = "cpu") -> torch.Generator:
     """Return a torch generator for this seed and path of names."""
     import torch

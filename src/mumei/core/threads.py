@@ -1,4 +1,4 @@
-"""Worker threads that each run torch on one core.
+"""Numerical libraries on one thread, and worker threads that each run torch on one core.
 
 Where the parts of a job are small, one part a core is faster than all cores on one part: nothing waits at the end of each
 product, and a core keeps its own part in its cache.
@@ -12,10 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+def one_thread() -> Any:
+    """Return a context in which numerical libraries use one thread."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def torch_pool(threads: int) -> ThreadPoolExecutor:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mumei.discover.organise import sample_rows
+from mumei.core.seeds import sample_rows
 from mumei.retrieval.lexical import tokens
 
 if TYPE_CHECKING:

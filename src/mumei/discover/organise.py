@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mumei.core.errors import UsageError
-from mumei.core.seeds import numpy_generator, seed32
+from mumei.core.seeds import numpy_generator, sample_rows, seed32
+from mumei.core.threads import one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,13 +40,6 @@ class Organisation:
     chosen_by: str
 
 
-def one_thread() -> Any:
-    """Return a context in which numerical libraries use one thread."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1)
-
-
 def reduce(store: Any, seed: int) -> np.ndarray:
     """Return the leading components (n, at most 50), float32, of a vector store's rows (centred; the store's own if few)."""
     import numpy as np
@@ -61,15 +55,6 @@ def reduce(store: Any, seed: int) -> np.ndarray:
         for first, block in store.blocks():
             out[first : first + len(block)] = pca.transform(block)
     return out
-
-
-def sample_rows(n: int, most: int, seed: int, name: str) -> np.ndarray:
-    """Return at most `most` row numbers out of n, sorted, chosen by seed and name."""
-    import numpy as np
-
-    if n <= most:
-        return np.arange(n)
-    return np.sort(numpy_generator(seed, name).choice(n, most, replace=False))
 
 
 def organise(z: np.ndarray, clusters: int | None, seed: int, progress: Any = None) -> Organisation:

@@ -358,7 +358,7 @@ def _map(run: _Run) -> None:
     def work(resumed: bool) -> tuple[dict, int | None]:
         import pyarrow as pa
 
-        from mumei.discover.mapping import place
+        from mumei.core.mapping import place
         from mumei.discover.organise import reduce
 
         with run.progress.task("map", len(run.workspace), "rows") as task:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mumei.core.artifact import library_versions
 from mumei.core.files import read_json, write_text
-from mumei.discover.organise import sample_rows
+from mumei.core.seeds import sample_rows
 from mumei.discover.workspace import Workspace
 from mumei.retrieval.passages import label, shorten
 

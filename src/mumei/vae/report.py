@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mumei.core import seeds
+from mumei.core import charts, page, pictures, seeds
 from mumei.core.artifact import library_versions
 from mumei.core.errors import UsageError
 from mumei.core.files import write_text
 from mumei.core.inputs import dense, flatten_images, unpack
-from mumei.vae import charts, figures
+from mumei.vae import figures
+from mumei.vae.charts import BARS, bars
 from mumei.vae.collapse import ACTIVE, CollapseReport, collapse_report
 from mumei.vae.inputs import one_hot
 
@@ -106,7 +106,7 @@ class Subject:
             if found != wanted:
                 raise UsageError(f"{what} has {found} entries and the rows need {wanted}; give one for each.")
         if self.image is not None:
-            figures.image_shape("{}x{}".format(*self.image), width)
+            pictures.image_shape("{}x{}".format(*self.image), width)
 
     def id(self, row: int) -> str:
         """Return a row's id."""
@@ -227,18 +227,11 @@ def write_report(subject: Subject, path: Path | str) -> Path:
 
 def render(subject: Subject) -> str:
     """Return the page's HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["thousands"] = lambda n: f"{n:,}"
-    template = environment.from_string(resources.files("mumei.vae").joinpath("report.html.j2").read_text("utf-8"))
     was = subject.net.training if isinstance(subject.net, torch.nn.Module) else None
     try:
         if was:
             subject.net.eval()
-        return template.render(**context(subject))
+        return page.render("mumei.vae", "report.html.j2", **context(subject))
     finally:
         if was:
             subject.net.train()
@@ -257,9 +250,9 @@ def context(subject: Subject) -> dict[str, Any]:
         "facts": _facts(subject),
         "warnings": collapse.warnings,
         "map": _map(subject, unusual),
-        "bars": _markup(charts.bars(collapse.kl_per_dimension, active)),
-        "bars_left": max(0, collapse.latent - charts.BARS),
-        "curve": _markup(curve),
+        "bars": page.markup(bars(collapse.kl_per_dimension, active)),
+        "bars_left": max(0, collapse.latent - BARS),
+        "curve": page.markup(curve),
         "curve_about": about,
         "unusual_about": _unusual_about(subject),
         "described": subject.described,
@@ -267,12 +260,6 @@ def context(subject: Subject) -> dict[str, Any]:
         "pictures": subject.image is not None,
         **(_pictures(subject, unusual) if subject.image else _tables(subject, unusual)),
     }
-
-
-def _markup(svg: str) -> Any:
-    import markupsafe
-
-    return markupsafe.Markup(svg)  # noqa: S704 (numbers, and text that `charts` escaped)
 
 
 def _facts(subject: Subject) -> list[dict[str, str]]:
@@ -310,14 +297,14 @@ def _map(subject: Subject, unusual: NDArray[np.intp]) -> dict[str, Any]:
     if n > POINTS:
         drawn = seeds.numpy_generator(subject.seed, "map").choice(n, POINTS, replace=False)
         rows = np.union1d(drawn, unusual)
-    xy, axes = figures.plane(subject.means(rows), seeds.seed32(subject.seed, "plane"))
+    xy, axes = pictures.plane(subject.means(rows), seeds.seed32(subject.seed, "plane"))
     groups, names = _groups(subject, rows)
     titles = [f"{subject.id(int(r))}: {subject.scores[r]:.1f} nats" for r in rows]
     if groups is not None:
         titles = [f"{title}, {names[g]}" for title, g in zip(titles, groups, strict=True)]
     ringed = np.flatnonzero(np.isin(rows, unusual)).tolist()
     svg = charts.scatter(xy.tolist(), groups=groups, names=names, titles=titles, ringed=ringed)
-    return {"svg": _markup(svg), "axes": axes, "drawn": len(rows)}
+    return {"svg": page.markup(svg), "axes": axes, "drawn": len(rows)}
 
 
 def _groups(subject: Subject, rows: NDArray[np.intp]) -> tuple[list[int] | None, list[str]]:
@@ -365,7 +352,7 @@ def _pictures(subject: Subject, unusual: NDArray[np.intp]) -> dict[str, Any]:
     low, high = float(looked_at.min()), float(looked_at.max())
 
     def shaded(values: NDArray[Any]) -> NDArray[np.uint8]:
-        return figures.shades(values, low, high).reshape(-1, height, width)
+        return pictures.shades(values, low, high).reshape(-1, height, width)
 
     steps = max(5, min(20, 800 // max(height, width)))
     dimensions = figures.chosen_dimensions(subject.collapse.kl_per_dimension)
@@ -382,14 +369,14 @@ def _pictures(subject: Subject, unusual: NDArray[np.intp]) -> dict[str, Any]:
     )
     return {
         "manifold": {
-            "uri": figures.data_uri(figures.grid(shaded(subject.decoded(z)), steps, gap=0)),
+            "uri": pictures.data_uri(pictures.grid(shaded(subject.decoded(z)), steps, gap=0)),
             "about": _walked(subject, dimensions),
         },
         "samples": {
-            "uri": figures.data_uri(figures.grid(shaded(subject.decoded(prior)), count)),
+            "uri": pictures.data_uri(pictures.grid(shaded(subject.decoded(prior)), count)),
             "about": "z drawn from the prior, and the mean of p(x|z).",
         },
-        "reconstructions": figures.data_uri(
+        "reconstructions": pictures.data_uri(
             figures.beside(shaded(looked_at), shaded(subject.reconstructions(some)), 4)
         ),
         "moves": [],
@@ -397,7 +384,7 @@ def _pictures(subject: Subject, unusual: NDArray[np.intp]) -> dict[str, Any]:
             {
                 "id": subject.id(row),
                 "score": float(subject.scores[row]),
-                "uri": figures.data_uri(figures.beside(given[None], made[None], 1)),
+                "uri": pictures.data_uri(figures.beside(given[None], made[None], 1)),
             }
             for row, given, made in odd
         ],

@@ -1,4 +1,4 @@
-"""What the vae commands read and write: numbers with their shape and type kept, and one row of results for each row read.
+"""What the commands on numbers read and write: numbers with their shape and type kept, and one row of results for each row read.
 
 `discover`'s readers serve CSV, TSV and Parquet. Arrays are read here, since bytes have to stay bytes and images keep their height
 and width; an array in an .npz, or a layer of an .h5ad, is named after a colon: `faces.npz:images`. No pickle is ever read.
@@ -323,6 +323,18 @@ def check_folder(out: Path) -> None:
     """
     if out.is_file() or (out.is_dir() and not (out / "artifact.json").exists() and any(out.iterdir())):
         raise ArtifactError(f"{out} exists and is not a mumei artifact; it was left alone. Give a new path.")
+
+
+def save_model(model: Any, numbers: Numbers, out: Path) -> None:
+    """Save a model with the columns' names, as one that was fitted on a data frame has them."""
+    if not numbers.columns:
+        model.save(out)
+        return
+    import numpy as np
+
+    model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
+    model.save(out)
+    del model.feature_names_in_  # plain arrays go to it from here on
 
 
 def write_rows(out: Path, ids: Sequence[str], columns: Mapping[str, np.ndarray], array: np.ndarray) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from mumei.core.seeds import seed32
-from mumei.discover.organise import one_thread, sample_rows
+from mumei.core.seeds import sample_rows, seed32
+from mumei.core.threads import one_thread
 
 if TYPE_CHECKING:
     import numpy as np
