@@ -188,3 +188,35 @@ def test_players_take_turns_as_by_hand():
     assert nets["a"].weight.item() == pytest.approx(a, rel=1e-5)
     assert nets["b"].weight.item() == pytest.approx(b, rel=1e-5)
     assert {"critic", "critic.product", "generator", "generator.product", "changed"} <= set(found.epochs[0])
+
+
+@dataclass
+class Even(Reconstruction):
+    """A reconstruction in even epochs; it counts what comes after."""
+
+    name: ClassVar[str] = "even"
+    parity: int = 0
+    done: int = 0
+
+    def due(self, at):
+        return at.epoch % 2 == self.parity
+
+    def after(self, view):
+        self.done += 1
+
+
+@dataclass
+class Odd(Even):
+    """The same in odd ones."""
+
+    name: ClassVar[str] = "odd"
+    parity: int = 1
+
+
+def test_terms_take_turns_by_epochs():
+    terms = Even(), Odd()
+    made = OneOptimizer(type("Turns", (Plain,), {"terms": lambda self, settings: terms})(), networks(), SETTINGS, 0, {})
+    found = fit(made, X, TrainConfig(epochs=3, batch_size=20, learning_rate=0.01)).epochs
+    assert [sorted({"even", "odd"} & set(r)) for r in found] == [["even"], ["odd"], ["even"]]
+    assert [r["loss"] for r in found] == [r.get("even", r.get("odd")) for r in found]
+    assert [t.done for t in terms] == [4, 2]

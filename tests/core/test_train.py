@@ -303,6 +303,19 @@ def test_clipping_bounds_the_step():
     assert float((weights(net) - before).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_rmsprop_divides_by_the_root_of_a_mean_that_forgets():
+    """Expected: Hinton's rule by hand, the mean of squared gradients with 0.9 of what it was."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = make_optimizer(TrainConfig(optimizer="rmsprop", learning_rate=0.1), [weight])
+    expected, mean = torch.tensor([1.0, -2.0]), torch.zeros(2)
+    for gradient in ([1.0, 2.0], [-3.0, 0.5]):
+        weight.grad = torch.tensor(gradient)
+        optimizer.step()
+        mean = 0.9 * mean + 0.1 * weight.grad**2
+        expected = expected - 0.1 * weight.grad / (mean.sqrt() + 1e-8)
+    torch.testing.assert_close(weight.detach(), expected)
+
+
 def test_schedule_sets_the_rate():
     rates: list[float] = []
     config = replace(SHORT, schedule="linear", warmup_steps=2, epochs=1)

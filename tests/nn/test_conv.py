@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mumei.core.errors import UsageError
-from mumei.nn.conv import ConvDecoder, ConvEncoder, halved
+from mumei.nn.conv import ConvDecoder, ConvEncoder, ConvNet, halved
 
 
 def some(*shape):
@@ -79,3 +79,42 @@ def test_same_seed_same_bits_and_global_randomness_untouched():
 def test_what_is_refused(cls, shape, channels, message):
     with pytest.raises(UsageError, match=message):
         cls(shape, channels)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(28, 3), (8, 2), (7, 3), (3, 3), (1, 1)])
+def test_a_small_picture_is_pooled_less_often(side, expected):
+    net = ConvNet((2, side, side), (4, "pool", 5, "pool", 6, "pool"))
+    assert net.features == 6 * expected**2
+    assert net.eval()(torch.zeros(3, 2, side, side)).shape == (3, net.features)
+
+
+def test_a_conv_net_is_convolution_normalisation_activation_and_maxima():
+    """Expected: torch's functions by hand, with the batch's own mean and variance."""
+    x, net = some(5, 2, 9, 8), ConvNet((2, 9, 8), (4, "pool", 6), kernel=5, seed=1)
+    convs = [layer for layer in net.layers if isinstance(layer, torch.nn.Conv2d)]
+    hidden = x
+    for i, conv in enumerate(convs):
+        hidden = F.conv2d(hidden, conv.weight, padding=2)
+        mean, variance = hidden.mean((0, 2, 3), keepdim=True), hidden.var((0, 2, 3), keepdim=True, correction=0)
+        hidden = ((hidden - mean) / (variance + 1e-5).sqrt()).relu()
+        hidden = F.max_pool2d(hidden, 2) if i == 0 else hidden
+    torch.testing.assert_close(net(x), hidden.flatten(1), rtol=1e-4, atol=1e-5)
+    other = ConvNet((2, 9, 8), (4, "pool", 6), kernel=5, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shape": (9, 9)}, "channels, height, width"),
+        ({"layers": ()}, "layers="),
+        ({"layers": ("pool",)}, "layers="),
+        ({"layers": (4, "max")}, "layers="),
+        ({"layers": "pool"}, "layers="),
+        ({"layers": (0,)}, "layers="),
+        ({"kernel": 4}, "kernel=4"),
+    ],
+)
+def test_what_a_conv_net_refuses(given, message):
+    with pytest.raises(UsageError, match=message):
+        ConvNet(**{"shape": (1, 9, 9), "layers": (4,), **given})

@@ -240,7 +240,8 @@ class OneOptimizer(Driver):
         total, parts = weighted(self.terms, view)
         if not at.stopping:
             for term in self.terms:
-                term.after(view)
+                if term.name in parts:
+                    term.after(view)
         return Loss(total, parts)
 
 
@@ -286,20 +287,36 @@ class TakingTurns(Driver):
             if at.step % player.every:
                 continue
             view = self.view(batch, at)  # a new one: the networks have moved
-            total, parts = weighted(player.terms, view)
-            values |= {name: total.detach(), **{f"{name}.{k}": v for k, v in parts.items()}}
-            if at.stopping:
-                continue
-            at.optimizers[name].zero_grad(set_to_none=True)
-            at.backward(total)
+            with only(at.nets, player.nets):
+                total, parts = weighted(player.terms, view)
+                values |= {name: total.detach(), **{f"{name}.{k}": v for k, v in parts.items()}}
+                if at.stopping:
+                    continue
+                at.optimizers[name].zero_grad(set_to_none=True)
+                at.backward(total)
             at.optimizers[name].step()
             for term in player.terms:
-                term.after(view)
+                if term.name in parts:
+                    term.after(view)
         return Loss(None, values)
 
 
+@contextlib.contextmanager
+def only(nets: Mapping[str, nn.Module], chosen: Sequence[str]) -> Iterator[None]:
+    """Have gradients for the weights of some networks alone; the others' are constants, which spares their part of the work."""
+    held = [p for name, net in nets.items() if name not in chosen for p in net.parameters() if p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_(True)
+
+
 def weighted(terms: Sequence[Term], view: View) -> tuple[Tensor, dict[str, Tensor | float]]:
-    """Return the weighted sum of terms of one batch, and each of them by name, detached."""
-    values = {term.name: term(view) for term in terms}
-    total = sum((term.weight * values[term.name] for term in terms), torch.zeros((), device=view.x.device))
+    """Return the weighted sum of the terms that are due for one batch, and each of them by name, detached."""
+    due = [term for term in terms if term.due(view.at)]
+    values = {term.name: term(view) for term in due}
+    total = sum((term.weight * values[term.name] for term in due), torch.zeros((), device=view.x.device))
     return total, {name: value.detach() for name, value in values.items()}

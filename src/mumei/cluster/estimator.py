@@ -11,6 +11,7 @@ What happens in `fit`, the same for all methods:
       initialise initialise(nets, run): k-means or a mixture by scikit-learn          initial.initial_clustering
       cluster    driver(nets, run) on the core training loop: step = sum of terms;    drivers.OneOptimizer, TakingTurns
                  refresh every T steps; stop when fewer than `tol` labels change
+      finish     finish(nets, run): what comes after the last step
     choose    the run to keep, without labels; the spread in `stability_`             stability.choose_run
 
 With `out=` every phase has checkpoints: a fit that was killed and is started again gives the same labels, bit for bit.
@@ -29,8 +30,9 @@ written. A field of None means "what the preset says"; a setting without a field
    thing (tests/cluster/test_new_method.py has two whole methods of 25 lines).
 2. `PRESETS = {"robust": {...}, "paper": {...}}`, over the base's `COMMON`; a new setting goes into both, gets a
    field, and, if it is a number, its least value in `LEAST`.
-3. `terms(settings)` returns the loss: small objects of `terms.py` (`name`, `weight`, a call from a `View` to a scalar). A term's
-   `after(view)` does what has no gradient. What a `View` lacks goes into a subclass of it, given by the driver's `view`.
+3. `terms(settings)` returns the loss: small objects of `terms.py` (`name`, `weight`, a call from a `View` to a scalar). A
+   term's `after(view)` does what has no gradient, `due(at)` says whether it is its turn. What a `View` lacks goes into a
+   subclass of it, given by the driver's `view`.
 4. `learns` names the networks that the optimiser moves. For a game, set `driver_class = TakingTurns` and write
    `players(settings)`: who moves which networks, minimising which terms, how often, by which optimiser.
 5. `remember(q, settings)` is called at each refresh with Q (n, k) of all rows; what it returns (a tensor with one row for each
@@ -161,6 +163,7 @@ class Clusterer(Outputs, BaseEstimator):
     COMMON: ClassVar[dict[str, Any]] = {
         "batch_size": "auto",
         "clip": None,
+        "drop_last": False,
         "empty": "reseed",
         "epochs": "auto",
         "genes": 2000,
@@ -172,6 +175,7 @@ class Clusterer(Outputs, BaseEstimator):
         "schedule": "cosine",
         "steps": None,
         "tol": 0.001,
+        "weight_decay": 0.0,
     }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"robust": {}}
     LEAST: ClassVar[dict[str, float]] = {"genes": 1, "tol": 0.0}  # of settings; an integer asks for integers
@@ -205,6 +209,10 @@ class Clusterer(Outputs, BaseEstimator):
         """Give the networks an initial clustering and return its labels; nothing by default."""
         return None
 
+    def preprocess_as(self, settings: Mapping[str, Any]) -> str:
+        """Return what `preprocess="auto"` is for the method with its settings: a kind of `inputs.prepare`."""
+        return "auto"
+
     def space(self, run: Run) -> np.ndarray:
         """Return what `n_clusters=None` counts clusters in (n, d'): the first principal components, by default."""
         return principal_components(run.arrays, SPACE, seed=run.seed)
@@ -231,6 +239,9 @@ class Clusterer(Outputs, BaseEstimator):
 
     def reseed(self, nets: Mapping[str, Any], cluster: int, z: Tensor) -> None:
         """Give an emptied cluster an embedded row (latent,) to start from; nothing by default."""
+
+    def finish(self, nets: dict[str, nn.Module], run: Run) -> None:
+        """Do what comes after the last step, in place (a last k-means, say); nothing by default."""
 
     def drift_terms(self, settings: Mapping[str, Any]) -> tuple[Sequence[Term], Sequence[Term]] | None:
         """Return the two losses whose gradients in "encoder" are compared at each refresh; none by default."""
@@ -320,7 +331,8 @@ class Clusterer(Outputs, BaseEstimator):
     def _prepared(self, rows: Any, settings: Mapping[str, Any], annotated: bool) -> Any:
         """Fit the preparation, say what was done, warn of labels among the columns; return prepared rows."""
         said, warned = look(rows, getattr(self, "feature_names_in_", None))
-        self.preparation_, done = prepare(rows, self.preprocess, annotated=annotated, genes=settings["genes"])
+        kind = self.preprocess_as(settings) if self.preprocess == "auto" else self.preprocess
+        self.preparation_, done = prepare(rows, kind, annotated=annotated, genes=settings["genes"])
         self.notes_ += done + said + warned
         for sentence in warned:
             warnings.warn(sentence, UserWarning, stacklevel=4)
@@ -357,6 +369,7 @@ class Clusterer(Outputs, BaseEstimator):
         done = [{"phase": "clustering", **record} for record in found.epochs]
         if done and done[-1].get("partial"):
             done[-1] |= driver.watched  # else told at the epoch's end
+        self.finish(nets, run)
         labels = in_blocks(self.assign, nets, run.rows).argmax(1).numpy()
         loss = next((r["loss"] for r in reversed(done) if "loss" in r), 0.0)
         return Outcome(nets, labels, first, loss, history + done, driver.counts, found.stopped)

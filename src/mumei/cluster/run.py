@@ -67,7 +67,8 @@ class Run:
         from `batch_size`, `momentum`, `clip`, `precision`. "auto" epochs aim at a number of steps: see `LENGTHS`.
         """
         s = self.settings
-        batches = Order(self.arrays.shape[0], s["batch_size"], 0).batches
+        drop = s["drop_last"] and self.arrays.shape[0] >= s["batch_size"]
+        batches = Order(self.arrays.shape[0], s["batch_size"], 0, drop_last=drop).batches
         epochs = s[f"{phase}epochs"]
         if epochs == "auto":
             aim, least, most = LENGTHS[phase]
@@ -81,9 +82,11 @@ class Run:
             optimizer=s[f"{phase}optimizer"],
             learning_rate=s[f"{phase}learning_rate"],
             momentum=s["momentum"],
+            weight_decay=s["weight_decay"],
             schedule=s[f"{phase}schedule"],
             clip=s["clip"],
             precision=s["precision"],
+            drop_last=drop,
             seed=seed,
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )

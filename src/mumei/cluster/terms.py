@@ -70,6 +70,10 @@ class Term:
         """Return the mean over the batch's rows, a scalar."""
         raise NotImplementedError
 
+    def due(self, at: At) -> bool:
+        """Whether it has a part in this step's loss: always, unless terms take turns."""
+        return True
+
     def after(self, view: View) -> None:
         """Do what belongs to the batch but has no gradient (running means); called once its loss is worked out."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mumei.core.errors import UsageError, unknown
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 PRECISIONS = ("float32", "bf16")
 SCHEDULES = ("constant", "linear", "cosine")
 FREE = ("checkpoint_steps", "checkpoint_seconds", "keep")  # may differ between a run and its resumption
@@ -68,9 +68,10 @@ class TrainConfig:
         Optimiser steps in all, also in the middle of an epoch.
     batch_size : int
         Rows in a step, over all devices.
-    optimizer : {"adam", "adamw", "sgd"} or callable
+    optimizer : {"adam", "adamw", "rmsprop", "sgd"} or callable
         A callable takes a list of parameters and returns an optimiser. The named ones are torch's fused ones on every
-        device: their rounding differs from the unfused ones, so the choice must not hang on the machine.
+        device (but for "rmsprop", which has none; its mean forgets by 0.9): their rounding differs from the unfused ones,
+        so the choice must not hang on the machine.
     learning_rate, weight_decay, momentum : float
         For named optimisers; `momentum` is SGD's.
     schedule : {"constant", "linear", "cosine"}

@@ -1,4 +1,5 @@
-"""Convolutional networks for small images: `ConvEncoder` halves the picture at each layer, `ConvDecoder` doubles it back.
+"""Convolutional networks for small images: `ConvEncoder` halves the picture at each layer, `ConvDecoder` doubles it back,
+`ConvNet` has batch normalisation and takes maxima between its layers, as classifiers do.
 
 Encoder layers are 3x3 convolutions of stride 2. Decoder layers are their transposes, whose output padding is chosen for each
 side so that sizes are the encoder's in reverse; the last one is a sub-pixel convolution (Shi and others 2016): a plain 3x3
@@ -66,7 +67,8 @@ def _drawn(layer: nn.Conv2d | nn.ConvTranspose2d, fan_in: float, gain: float, ge
     """Return the layer with weights from N(0, gain / fan_in) and no bias yet."""
     with torch.no_grad():
         nn.init.normal_(layer.weight, 0.0, math.sqrt(gain / fan_in), generator=generator)
-        nn.init.zeros_(cast("Tensor", layer.bias))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -165,3 +167,76 @@ class ConvDecoder(nn.Module):
         """Map (n, features) to (n, channels, height, width)."""
         maps = hidden.unflatten(-1, self.maps).contiguous(memory_format=torch.channels_last)
         return self.layers(maps)[..., : self.shape[1], : self.shape[2]]
+
+
+POOL, SMALLEST = "pool", 4  # pixels of the smaller side, below which nothing is pooled
+
+
+class ConvNet(nn.Module):
+    """Convolutions that keep height and width, each with batch normalisation and activation, and pools between; then one row.
+
+    Parameters
+    ----------
+    shape : (channels, height, width)
+        Of the images.
+    layers : sequence of int and "pool"
+        Maps after each convolution; "pool" takes the largest of each 2x2 pixels, between normalisation and activation,
+        and is passed over where the smaller side has come below 4 pixels, so that one list serves images of many sizes.
+    kernel : int
+        Odd.
+    activation : str
+        See `mumei.nn.mlp.ACTIVATIONS`.
+    seed : int
+
+    Attributes
+    ----------
+    features : int
+        Width of what comes out.
+
+    Examples
+    --------
+    >>> net = ConvNet((1, 9, 13), (4, "pool", 8))
+    >>> net(torch.zeros(5, 1, 9, 13)).shape, net.features
+    (torch.Size([5, 192]), 192)
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        layers: Sequence[int | str],
+        *,
+        kernel: int = KERNEL,
+        activation: str = "relu",
+        seed: int = 0,
+    ):
+        super().__init__()
+        given = tuple(shape)
+        if len(given) != 3 or not all(_whole(s) for s in given):
+            raise UsageError(
+                f"shape={given!r} is not allowed; give (channels, height, width), each a whole number above 0."
+            )
+        wrong = isinstance(layers, str) or not all(c == POOL or _whole(c) for c in layers)
+        if wrong or all(c == POOL for c in layers):
+            raise UsageError(f"layers={layers!r} is not allowed; give numbers of maps above 0, and {POOL!r} between.")
+        if not _whole(kernel) or kernel % 2 == 0:
+            raise UsageError(f"kernel={kernel!r} is not allowed; give an odd number of pixels.")
+        maps, h, w = given
+        made: list[nn.Module] = []
+        for i, layer in enumerate(layers):
+            if layer == POOL:
+                if min(h, w) >= SMALLEST:
+                    # Before the activation, if there is one to pass: the same for one that rises, at a quarter of its cost.
+                    made, h, w = [*made[:-1], nn.MaxPool2d(2), *made[-1:]], h // 2, w // 2
+                continue
+            # Without a bias, which the normalisation would take away; skip_init as above.
+            conv = skip_init(nn.Conv2d, maps, layer, kernel, padding=kernel // 2, bias=False)
+            rng = seeds.torch_generator(seed, "conv", i)
+            drawn = _drawn(cast("nn.Conv2d", conv), maps * kernel**2, 2.0, rng)
+            made += [drawn, nn.BatchNorm2d(cast("int", layer)), make_activation(activation)]
+            maps = cast("int", layer)
+        self.layers = nn.Sequential(*made).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.features = maps * h * w
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (n, channels, height, width) to (n, features)."""
+        return self.layers(x.contiguous(memory_format=torch.channels_last)).flatten(1)
