@@ -147,6 +147,11 @@ _ENTRIES: dict[str, Entry] = {
         "Yang, Fu, Sidiropoulos and Hong 2017, Towards K-means-friendly Spaces",
         tags=("estimator", "table", "offline"),
     ),
+    "cluster/ae-kmeans": Entry(
+        "mumei.cluster.autoencoder_kmeans:AutoencoderKMeans",
+        "k-means on an autoencoder's code: the baseline of the autoencoder family",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
