@@ -117,10 +117,9 @@ def make_optimizer(config: TrainConfig, parameters: list[Any]) -> torch.optim.Op
         raise UsageError("there is nothing to train: no parameter requires a gradient.")
     if callable(config.optimizer):
         return config.optimizer(learning)
-    plain = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(learning, alpha=0.9, **plain)
-    rates = {**plain, "fused": True}
+        return torch.optim.RMSprop(learning, config.learning_rate, alpha=0.9, weight_decay=config.weight_decay)
+    rates = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
         return torch.optim.SGD(learning, momentum=config.momentum, **rates)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer](learning, **rates)
