@@ -55,6 +55,16 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Variational autoencoder: a latent space, samples and likelihoods of unlabelled numbers.",
     ),
+    "cluster": (
+        {
+            "fit": ("mumei.cli.cluster:fit", "Find groups in a table or in images; 'fit' may be left out."),
+            "predict": ("mumei.cli.cluster:predict", "Write the cluster of each row."),
+            "compare": ("mumei.cli.cluster_compare:compare", "Run several methods and the baselines on the same rows."),
+            "methods": ("mumei.cli.cluster:methods", "List the methods."),
+            "report": ("mumei.cli.cluster:report", "Write a page on a model and some rows."),
+        },
+        "Deep clustering: groups of unlabelled rows, by many methods, with baselines and stability beside them.",
+    ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",
         "Run a paper's experiments and compare them with its published figures.",

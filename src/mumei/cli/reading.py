@@ -258,10 +258,20 @@ def _shape(array: Any) -> str:
     return " x ".join(f"{n:,}" for n in array.shape)
 
 
-def as_images(matrix: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Return rows as images (n, height, width), a sparse matrix made dense."""
+def as_images(matrix: Any, shape: Sequence[int]) -> np.ndarray:
+    """Return rows as images (n, height, width, ...), a sparse matrix made dense."""
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
     return dense.reshape(len(dense), *shape)
+
+
+def cells(numbers: Numbers) -> bool:
+    """Whether the numbers are the counts of an .h5ad file."""
+    import numpy as np
+
+    if not numbers.name.lower().endswith(".h5ad"):
+        return False
+    values = numbers.matrix.data if hasattr(numbers.matrix, "indptr") else numbers.matrix
+    return bool((values >= 0).all() and (values == np.floor(values)).all())
 
 
 def match_columns(numbers: Numbers, model: Any) -> Numbers:
