@@ -1,0 +1,1 @@
+"""Biomedical corpora under harmonised schemas, from native files, checked."""
