@@ -113,7 +113,7 @@ def _pairs(values: list[Any], hint: Any) -> pa.Array:
         raise TypeError(f"offsets that are no {width} numbers")
     if len(flat) and (flat.max() > _LARGEST or flat.min() < -_LARGEST):
         raise OverflowError("an offset does not fit 32 bits")
-    ends = np.arange(0, len(flat) + 1, width, np.int32)
+    ends = np.arange(0, len(flat) + 1, width, dtype=np.int32)
     return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat.astype(np.int32)), type=arrow_type(hint))
 
 
