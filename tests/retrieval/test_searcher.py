@@ -6,13 +6,15 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toys import Scripted, ToyIndex, ToyMaterial
 
 from mumei.core.errors import MumeiError, UsageError
 from mumei.retrieval.auto import is_name, worth_it
 from mumei.retrieval.budget import Budget, OverBudget, within
 from mumei.retrieval.hyde import DEFAULT, PAPER, Hyde
-from mumei.retrieval.searcher import Searcher
+from mumei.retrieval.searcher import Searcher, weight_of_words
 
 HEART = "The heart pumps blood. An artery under pressure may cause infarction."
 BRAIN = "A neuron of the cortex stores memory. A synapse joins two of them."
@@ -320,3 +322,9 @@ def test_answers_have_a_json_form(material):
     answer = Searcher(material, generator=Scripted(HEART), mode="on").search("what pumps blood")
     assert json.loads(json.dumps(answer.to_dict()))["generations"][0]["text"] == HEART
     assert DEFAULT.n == len(answer.generations)
+
+
+@given(st.integers(1, 400))
+def test_the_words_of_a_long_question_count_the_less_the_longer_it_is(count):
+    here, longer = (weight_of_words(" ".join(["word"] * n) + " ?") for n in (count, count + 1))
+    assert 0 < longer <= here <= 0.5

@@ -4,8 +4,9 @@ The order of a search: the query alone, by words and by meaning; then, where the
 hypothetical documents (`hyde.py`), the guard, the senses and the search with their vectors; then the rankings are joined.
 Whatever fails or takes too long is left out, the rest is still the answer, and the answer says what was left out and why.
 
-Ranks are joined by weighted reciprocal ranks: words count half of meaning for a question (long questions are poor BM25
-queries), and as much as meaning for a name or identifier. With hypothetical documents, meaning's weight moves to them by half.
+Ranks are joined by weighted reciprocal ranks: words count half of meaning for a question, the less the more words it has beyond
+30 (a long story is a poor BM25 query), and as much as meaning for a name or identifier. With hypothetical documents, meaning's
+weight moves to them by half.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ DEPTH = 100  # rows taken from each ranking before they are joined
 EVIDENCE_FOR = 10  # hits whose sentences are looked at
 LONGEST = 10_000  # characters of a query that are searched
 QUERY_TIMES = 5  # the query's words count this often beside the words of the hypothetical documents
+LONG = 30  # words of a question; beyond, they count less
 MODES = ("off", "auto", "on")
 FEEDBACK = "feedback"
 OWN_TEXT = "your own text"
@@ -333,7 +335,7 @@ class Searcher:
         if not self.hyde.fuse:
             alone = found.hyde or found.dense or found.words
             return reciprocal_rank_fusion([alone], k) if alone else []
-        words = 1.0 if is_name(found.text) else 0.5
+        words = weight_of_words(found.text)
         meaning = 0.5 if found.hyde else 1.0
         weighted = [(found.words, words), (found.dense, meaning), (found.hyde, 1.0)]
         used = [(ranking, weight) for ranking, weight in weighted if ranking]
@@ -451,3 +453,14 @@ def read_query(query: str, encoder: Any) -> tuple[str | None, str]:
 def _mostly_latin(text: str) -> bool:
     letters = [c for c in text if c.isalpha()]
     return not letters or sum(c.isascii() or "\u00c0" <= c <= "\u024f" for c in letters) >= len(letters) / 2
+
+
+def weight_of_words(query: str) -> float:
+    """Return what the ranking by words counts beside that by meaning, which counts 1.
+
+    Examples
+    --------
+    >>> weight_of_words("BRCA1"), weight_of_words("does aspirin thin blood"), weight_of_words("my mother has pain " * 15)
+    (1.0, 0.5, 0.25)
+    """
+    return 1.0 if is_name(query) else 0.5 * min(1.0, LONG / max(1, len(query.split())))
