@@ -113,7 +113,12 @@ def test_the_papers_preset_trains_on_images():
 
 @pytest.mark.parametrize(
     ("given", "match"),
-    [({"over": 2}, "over=2"), ({"over": "many"}, "over='many'"), ({"components": 0}, "components=0")],
+    [
+        ({"over": 2}, "over=2"),
+        ({"over": "many"}, "over='many'"),
+        ({"components": 0}, "components=0"),
+        ({"components": "x"}, "components='x'"),
+    ],
 )
 def test_arguments_that_are_refused(given, match):
     with pytest.raises(UsageError, match=match):

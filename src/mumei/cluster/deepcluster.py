@@ -142,8 +142,9 @@ class DeepCluster(AugmentedClusterer):
     over : int or "auto", optional
         Pseudo-clusters; by default ten for each cluster that is sought. Where there are too few rows to give each ten, fewer
         are made.
-    components : int, optional
-        Principal components that k-means sees.
+    components : int or "auto", optional
+        Principal components that k-means sees; "auto" is as many as clusters are sought: as few axes hold what tells k groups
+        apart.
     others
         Those of `mumei.cluster.augmented.AugmentedClusterer`; `DeepCluster.presets()` shows what a preset sets.
 
@@ -156,10 +157,10 @@ class DeepCluster(AugmentedClusterer):
     """
 
     over: Any = None
-    components: int | None = None
+    components: Any = None
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "robust": {"components": 16, "over": "auto"},
+        "robust": {"components": "auto", "over": "auto"},
         "paper": {
             "batch_size": 256,
             "components": 256,
@@ -172,16 +173,18 @@ class DeepCluster(AugmentedClusterer):
             "weight_decay": 1e-5,
         },
     }
-    LEAST: ClassVar[dict[str, float]] = {**AugmentedClusterer.LEAST, "components": 1, "starts": 1}
+    LEAST: ClassVar[dict[str, float]] = {**AugmentedClusterer.LEAST, "starts": 1}
     COMMON: ClassVar[dict[str, Any]] = {**AugmentedClusterer.COMMON, "starts": 20}
     driver_class: ClassVar[Any] = Relabelling
 
     def make_heads(self, run: Run, features: int) -> dict[str, nn.Module]:
         """Return the classifier, the whitening and the centres."""
-        whitening = Whitening(features, run.settings["components"])
+        whitening = Whitening(features, number("components", run.settings["components"], run.n_clusters, 1))
         return {
             "head": make_classifier(
-                features, classes(run.settings["over"], run.n_clusters), seeds.child(run.seed, "head")
+                features,
+                number("over", run.settings["over"], 10 * run.n_clusters, run.n_clusters),
+                seeds.child(run.seed, "head"),
             ),
             "whitening": whitening,
             "centres": HardCentres(run.n_clusters, cast("Tensor", whitening.axes).shape[1]),
@@ -233,11 +236,11 @@ def same_numbers(before: np.ndarray, now: np.ndarray, n_clusters: int) -> np.nda
     return linear_sum_assignment(shared, maximize=True)[1]
 
 
-def classes(over: Any, n_clusters: int) -> int:
-    """Return the number of pseudo-clusters."""
-    if over == "auto":
-        return 10 * n_clusters
-    if isinstance(over, str):
-        raise UsageError(f"over={over!r} is not allowed; give a number of pseudo-clusters, or 'auto'.")
-    at_least("over", over, n_clusters, whole=True)
-    return over
+def number(name: str, given: Any, auto: int, least: int) -> int:
+    """Return a setting that is a number of at least `least`, or "auto"."""
+    if given == "auto":
+        return auto
+    if isinstance(given, str):
+        raise UsageError(f"{name}={given!r} is not allowed; give a number, or 'auto'.")
+    at_least(name, given, least, whole=True)
+    return given

@@ -152,6 +152,24 @@ _ENTRIES: dict[str, Entry] = {
         "k-means on an autoencoder's code: the baseline of the autoencoder family",
         tags=("estimator", "table", "offline"),
     ),
+    "cluster/dac": Entry(
+        "mumei.cluster.dac:DAC",
+        "deep adaptive clustering: the surest pairs of rows first are told to be alike or unlike",
+        "Chang, Wang, Meng, Xiang and Pan 2017, Deep Adaptive Image Clustering",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/deepcluster": Entry(
+        "mumei.cluster.deepcluster:DeepCluster",
+        "DeepCluster: features trained on the pseudo-labels that k-means finds in them",
+        "Caron, Bojanowski, Joulin and Douze 2018, Deep Clustering for Unsupervised Learning of Visual Features",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/iic": Entry(
+        "mumei.cluster.iic:IIC",
+        "invariant information clustering: a row and its altered copy tell of each other's cluster",
+        "Ji, Henriques and Vedaldi 2019, Invariant Information Clustering for Unsupervised Image Classification and Segmentation",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }

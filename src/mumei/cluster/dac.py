@@ -1,0 +1,173 @@
+"""DAC: deep adaptive clustering, pairs of images judged alike or unlike.
+
+Source: Chang, Wang, Meng, Xiang and Pan 2017, "Deep Adaptive Image Clustering". A network gives each row a label feature l_i,
+non-negative and of length 1 (section 3.2); g_ij = l_i . l_j says how alike two rows are. Of the pairs in a batch those count
+of which the network is sure (equation 5):
+
+    r_ij = 1   where g_ij > u(lambda),   u = 0.95 - lambda
+    r_ij = 0   where g_ij <= l(lambda),  l = 0.455 + 0.1 lambda
+    L = the mean over these pairs of -r_ij log g_ij - (1 - r_ij) log(1 - g_ij)      equation 2
+
+lambda grows by 1.1 * 0.009 an epoch (equation 7, eta = 0.009), until u and l meet at 0.5 and all pairs count; it stays there.
+A row's cluster is the largest entry of its label feature. The probabilities are a softmax, of which l is the same to length
+1, so both name the same cluster.
+
+As in the authors' program the head is fully connected k x k layers that begin as the identity, with batch normalisation and
+ReLU, without which all rows begin alike; r is judged on rows as they are, the loss is that of altered copies.
+
+Departures: g in the loss is between a row as it is and an altered copy of another, and r is judged in the same pass (the
+authors made a pass of its own for r, on 1,000 rows at a time, and five epochs on them); convolutions are padded to keep their
+size; g is kept within 1e-7 of 0 and 1.
+
+`preset="paper"`: the authors' network for MNIST, RMSprop 0.001, batches of 128, copies turned by 10 degrees, moved by 0.1,
+enlarged by 0.05; 46 epochs bring lambda to where u and l meet. The robust default is a smaller network, Adam with a falling
+rate, stronger alteration, and a lambda that is there after two thirds of the epochs; and, as in the authors' program, pairs
+between the thresholds are taken as unlike: where they are ignored nothing keeps two groups from growing into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import skip_init
+
+from mumei.cluster.augmented import AugmentedClusterer, Pairs
+from mumei.cluster.run import Run
+from mumei.cluster.terms import Term, View
+from mumei.core import seeds
+from mumei.core.config import one_of
+from mumei.core.linear import FastLinear
+from mumei.nn.mlp import MLP
+
+UPPER, LOWER = (0.95, -1.0), (0.455, 0.1)  # u and l: at lambda = 0, and by how much they change with it
+MEETING = (UPPER[0] - LOWER[0]) / (LOWER[1] - UPPER[1])  # 0.45
+EDGE = 1e-7
+
+
+def thresholds(lam: float) -> tuple[float, float]:
+    """Return u and l; beyond 0.45, where they meet, they stay.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in (*thresholds(0.0), *thresholds(0.2), *thresholds(9.0))]
+    [0.95, 0.455, 0.75, 0.475, 0.5, 0.5]
+    """
+    lam = min(lam, MEETING)
+    return UPPER[0] + UPPER[1] * lam, LOWER[0] + LOWER[1] * lam
+
+
+class LabelFeatures(nn.Module):
+    """From features to a softmax over clusters, through layers that begin as the identity.
+
+    Parameters
+    ----------
+    features, n_clusters : int
+    seed : int
+    """
+
+    def __init__(self, features: int, n_clusters: int, seed: int):
+        super().__init__()
+        k = n_clusters
+        layers: list[nn.Module] = [MLP((features, k), seed=seed), nn.BatchNorm1d(k), nn.ReLU(), nn.BatchNorm1d(k)]
+        for _ in range(2):
+            layer = cast("FastLinear", skip_init(FastLinear, k, k))
+            with torch.no_grad():
+                nn.init.eye_(layer.weight)
+                nn.init.zeros_(layer.bias)
+            layers += [layer, nn.BatchNorm1d(k), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return label features (b, k): non-negative, of length 1."""
+        return F.normalize(self.proba(features))
+
+    def proba(self, features: Tensor) -> Tensor:
+        """Return probabilities (b, k)."""
+        return torch.softmax(self.layers(features), 1)
+
+
+@dataclass
+class SurePairs(Term):
+    """Binary cross-entropy of the pairs that the network is sure of.
+
+    Parameters
+    ----------
+    growth : float
+        Of lambda, in an epoch.
+    unsure : {"ignored", "unlike"}
+        What pairs between the thresholds are.
+    """
+
+    name: ClassVar[str] = "pairs"
+    growth: float = 0.0099
+    unsure: str = "ignored"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over the pairs that count; 0 where there is none."""
+        head = view.nets["head"]
+        features = cast("Pairs", view).features()
+        rows, copies = head(torch.cat(features)).chunk(2)
+        upper, lower = thresholds(self.growth * view.at.epoch)
+        alike = rows.detach() @ rows.detach().T
+        similar = alike > upper
+        dissimilar = alike <= lower if self.unsure == "ignored" else ~similar
+        g = (rows @ copies.T).clamp(EDGE, 1.0 - EDGE)
+        loss = torch.where(similar, -g.log(), torch.where(dissimilar, -torch.log1p(-g), torch.zeros_like(g)))
+        return loss.sum() / (similar | dissimilar).sum().clamp(min=1)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DAC(AugmentedClusterer):
+    """Deep adaptive clustering: decide for the surest pairs of rows first whether they belong together.
+
+    Parameters
+    ----------
+    growth : float, optional
+        Of lambda in an epoch: how fast less sure pairs are let in. All pairs count from 0.45 on.
+    unsure : {"ignored", "unlike"}, optional
+        What pairs between the thresholds are: none of the loss's (the paper), or unlike (the authors' program).
+    others
+        Those of `mumei.cluster.augmented.AugmentedClusterer`; `DAC.presets()` shows what a preset sets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.concatenate([np.zeros((40, 4)), np.ones((40, 4))]) + np.random.default_rng(0).normal(0, 0.1, (80, 4))
+    >>> model = DAC(n_clusters=2, hidden=(32,), epochs=20, random_state=0)
+    >>> np.bincount(model.fit_predict(X)).tolist()
+    [40, 40]
+    """
+
+    growth: float | None = None
+    unsure: str | None = None
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "robust": {"epochs": 60, "growth": 0.01125, "learning_rate": 3e-3, "unsure": "unlike"},
+        "paper": {
+            "batch_size": 128,
+            "convolutions": (64, 64, 64, "pool", 128, 128, 128, "pool"),
+            "epochs": 46,
+            "growth": 1.1 * 0.009,
+            "optimizer": "rmsprop",
+            "rotation": 10.0,
+            "schedule": "constant",
+            "shift": 0.1,
+            "unsure": "ignored",
+            "zoom": 0.05,
+        },
+    }
+    LEAST: ClassVar[dict[str, float]] = {**AugmentedClusterer.LEAST, "growth": 0.0}
+
+    def make_heads(self, run: Run, features: int) -> dict[str, nn.Module]:
+        """Return the head."""
+        return {"head": LabelFeatures(features, run.n_clusters, seeds.child(run.seed, "head"))}
+
+    def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
+        """Return the loss of the pairs."""
+        one_of("unsure", settings["unsure"], ("ignored", "unlike"))
+        return [SurePairs(growth=settings["growth"], unsure=settings["unsure"])]

@@ -1,0 +1,118 @@
+"""DAC: which pairs count, what they cost, and how the thresholds move."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cluster_toys import blobs
+
+from mumei.cluster.augment import Tables
+from mumei.cluster.augmented import Pairs
+from mumei.cluster.dac import DAC, LabelFeatures, SurePairs, thresholds
+from mumei.core.errors import UsageError
+
+SMALL: dict[str, Any] = {"n_clusters": 3, "hidden": (16,), "epochs": 4, "batch_size": 32, "random_state": 0}
+
+
+def test_thresholds_are_the_papers_and_meet():
+    for lam in (0.0, 0.1, 0.3, 0.45):
+        assert thresholds(lam) == pytest.approx((0.95 - lam, 0.455 + 0.1 * lam))
+    assert thresholds(1.0) == pytest.approx((0.5, 0.5))
+
+
+def view(epoch, head):
+    rng = torch.Generator().manual_seed(0)
+    at: Any = SimpleNamespace(rows=torch.arange(9), rng=torch.Generator().manual_seed(5), epoch=epoch)
+    nets = {"augment": Tables(), "encoder": torch.nn.Identity(), "head": head}
+    return Pairs(nets, (3 * torch.randn(9, 4, generator=rng),), at, {})
+
+
+class Plain(torch.nn.Module):
+    """Label features without layers."""
+
+    def forward(self, features):
+        return torch.nn.functional.normalize(features.softmax(1))
+
+
+@pytest.mark.parametrize("unsure", ["ignored", "unlike"])
+@pytest.mark.parametrize("epoch", [0, 10, 25, 400])
+def test_the_loss_is_the_mean_over_the_pairs_that_count(epoch, unsure):
+    seen = view(epoch, Plain())
+    found = float(SurePairs(growth=0.01, unsure=unsure)(seen))
+    copies = Tables()(seen.x, torch.Generator().manual_seed(5))
+    rows, others = (Plain()(v).double().numpy() for v in (seen.x, copies))
+    lam = min(0.01 * epoch, 0.45)
+    losses, ignored = [], 0
+    for i in range(9):
+        for j in range(9):
+            alike, g = rows[i] @ rows[j], rows[i] @ others[j]
+            if alike > 0.95 - lam:
+                losses.append(-math.log(min(g, 1 - 1e-7)))
+            elif alike <= 0.455 + 0.1 * lam or unsure == "unlike":
+                losses.append(-math.log(1 - g))
+            else:
+                ignored += 1
+    assert (ignored == 0) == (epoch == 400 or unsure == "unlike")
+    assert found == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_no_pair_that_counts_is_no_loss():
+    class Between(torch.nn.Module):
+        """All rows are alike by 0.6: neither sure."""
+
+        def forward(self, features):
+            half = torch.nn.functional.one_hot(torch.arange(len(features) // 2), 9).float()
+            same = torch.full((len(half), 1), 0.6**0.5)
+            return torch.cat([torch.cat([same, 0.4**0.5 * half], 1)] * 2) + 0 * features.sum()
+
+    seen = view(0, Between())
+    seen.x.requires_grad_()
+    found = SurePairs()(seen)
+    # a row with itself is alike by 1: these alone count, and with their copies they cost nothing
+    assert float(found.detach()) == pytest.approx(0.0, abs=1e-6)
+    found.backward()
+
+
+def test_label_features_are_of_length_one_and_name_the_softmaxs_cluster():
+    head = LabelFeatures(6, 3, seed=1)
+    z = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    features, proba = head(z).detach(), head.proba(z).detach()
+    np.testing.assert_allclose(features.norm(dim=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(proba.sum(1), 1.0, rtol=1e-5)
+    assert float(features.min()) >= 0
+    np.testing.assert_allclose(features, proba / proba.norm(dim=1, keepdim=True), rtol=1e-5)
+    for layer in (head.layers[4], head.layers[7]):
+        assert torch.equal(layer.weight, torch.eye(3))
+
+
+def test_it_finds_groups():
+    X, y = blobs(300)
+    model = DAC(n_clusters=3, hidden=(32,), random_state=0).fit(X)
+    assert model.evaluate(y)["acc"] > 0.9
+    assert np.array_equal(model.predict(X), model.labels_)
+    assert any("altered copies" in note for note in model.notes_)
+
+
+@pytest.mark.parametrize("preset", ["robust", "paper"])
+def test_images_go_through_convolutions(preset):
+    X = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    made = DAC(n_clusters=3, preset=preset, epochs=1, convolutions=(4, "pool", 6), batch_size=16, random_state=0)
+    labels = made.fit(X).labels_
+    assert np.array_equal(made.predict(X), labels)
+    assert made.settings_["optimizer"] == ("rmsprop" if preset == "paper" else "adam")
+
+
+@pytest.mark.parametrize("given", [-1.0, "a"])
+def test_growth_is_a_number_of_at_least_zero(given):
+    with pytest.raises(UsageError, match="growth="):
+        DAC(**SMALL, growth=given).fit(blobs()[0])
+
+
+def test_unsure_pairs_are_one_of_two_things():
+    with pytest.raises(UsageError, match="unsure"):
+        DAC(**SMALL, unsure="alike").fit(blobs()[0])
