@@ -28,6 +28,7 @@ from mumei.core import seeds
 from mumei.core.batches import Order, Rows
 from mumei.core.config import EarlyStopping, TrainConfig
 from mumei.core.errors import NonFiniteError, UsageError
+from mumei.core.memory import freed_memory_kept
 from mumei.core.method import At, Loss, Method, Objective, make_optimizer
 from mumei.core.progress import SILENT, Progress, Task
 from mumei.core.resume import Means, Place, RunFolder
@@ -120,7 +121,7 @@ def fit(
     loop = _Loop(method, Rows(data), config or TrainConfig(), runtime or SingleRuntime(), Path(out) if out else None)
     loop.on_step, loop.on_epoch = on_step, on_epoch
     training = {name: module.training for name, module in method.modules().items()}
-    with _global_rng_kept(loop.runtime.device), _interrupts(loop, progress):
+    with _global_rng_kept(loop.runtime.device), _interrupts(loop, progress), freed_memory_kept():
         try:
             found = loop.folder.restore(resume, progress)
             loop.place = found or Place()
