@@ -20,7 +20,6 @@ from msgspec import Struct
 from mumei.core.errors import DataError
 
 BATCH = 2_000  # records in a record batch, and in a row group of the cache
-_LARGEST = 2**31 - 1
 _LEAVES = {str: pa.string(), int: pa.int32(), bool: pa.bool_(), float: pa.float64()}
 
 
@@ -84,16 +83,13 @@ def _culprit(records: Sequence[Struct], name: str, hint: Any, error: Exception) 
 
 def column(values: list[Any], hint: Any) -> pa.Array:
     """Return values of a type hint as one Arrow array of its type."""
-    if hint in _LEAVES:
-        array = pa.array(values, _LEAVES[hint])
-        if array.null_count:
-            raise TypeError("a value is missing")
+    if _is_plain(hint):  # Arrow's own conversion: one look at each object
+        array = pa.array(values, arrow_type(hint))
+        _check_plain(array, hint)
         return array
     if isinstance(hint, type) and issubclass(hint, Struct):
         return _struct(hint, values)
     origin, args = get_origin(hint), get_args(hint)
-    if origin is tuple:
-        return _pairs(values, hint)
     ends = np.zeros(len(values) + 1, np.int32)
     np.cumsum(np.fromiter(map(len, values), np.int32, len(values)), out=ends[1:])
     if origin is dict:
@@ -105,16 +101,22 @@ def column(values: list[Any], hint: Any) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(ends), child, type=arrow_type(hint))
 
 
-def _pairs(values: list[Any], hint: Any) -> pa.Array:
-    """Return tuples of integers, all of the hint's length."""
-    width = len(get_args(hint))
-    flat = np.fromiter(chain.from_iterable(values), np.int64)
-    if len(flat) != width * len(values) or set(map(len, values)) - {width}:
-        raise TypeError(f"offsets that are no {width} numbers")
-    if len(flat) and (flat.max() > _LARGEST or flat.min() < -_LARGEST):
-        raise OverflowError("an offset does not fit 32 bits")
-    ends = np.arange(0, len(flat) + 1, width, dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(flat.astype(np.int32)), type=arrow_type(hint))
+@cache
+def _is_plain(hint: Any) -> bool:
+    """Whether a type hint has no struct and no dictionary in it."""
+    return hint in _LEAVES or (get_origin(hint) in (list, tuple) and all(map(_is_plain, get_args(hint))))
+
+
+def _check_plain(array: pa.Array, hint: Any) -> None:
+    """Raise `TypeError` where a value is missing or a tuple is not of its hint's length."""
+    if array.null_count:
+        raise TypeError("a value is missing")
+    if hint in _LEAVES:
+        return
+    args = get_args(hint)
+    if get_origin(hint) is tuple and (np.diff(array.offsets.to_numpy()) != len(args)).any():
+        raise TypeError(f"offsets that are not {len(args)} numbers")
+    _check_plain(array.values, args[0])
 
 
 def _struct(struct: type[Struct], values: list[Any]) -> pa.Array:
