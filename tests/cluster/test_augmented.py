@@ -54,6 +54,17 @@ def test_images_in_any_order_of_axes_and_sparse_rows(method):
     assert np.array_equal(labels[0], labels[2])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_step_that_finds_the_labels_settled_changes_nothing(method):
+    X, _ = blobs()
+    same: Any = {**SMALL, "batch_size": 16, "options": {"schedule": "constant"}}
+    stopped = method(**{**same, "epochs": 5}, tol=2.0).fit(X)
+    short = method(**{**same, "epochs": 1}).fit(X)
+    assert [r.get("partial", False) for r in stopped.history_] == [False, True]
+    for name, value in short.net_["encoder"].state_dict().items():
+        assert np.array_equal(value, stopped.net_["encoder"].state_dict()[name]), name
+
+
 SCRIPT = """
 import sys, time, importlib
 import numpy as np, torch

@@ -149,7 +149,7 @@ class Driver:
             settled = self.refresh(batch, at)
             if settled:
                 at.stop()
-                with torch.no_grad():
+                with evaluating(at.nets):  # so that running means of normalisation stay too
                     return self.judge(batch, at)
         return self.update(batch, at)
 
