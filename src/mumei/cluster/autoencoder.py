@@ -14,14 +14,22 @@ from mumei.cluster.assignment import StudentCentres
 from mumei.cluster.drivers import in_blocks
 from mumei.cluster.estimator import Clusterer
 from mumei.cluster.initial import initial_clustering
+from mumei.cluster.likelihoods import (
+    RECONSTRUCTIONS,
+    CountDecoder,
+    CountEncoder,
+    check_rows,
+    likelihood_of,
+    preparation_for,
+)
 from mumei.cluster.pretraining import Reconstruct, pretrain
 from mumei.cluster.run import Run
 from mumei.cluster.terms import Reconstruction, Term
 from mumei.core import seeds
-from mumei.core.config import at_least
+from mumei.core.config import at_least, one_of
 from mumei.core.errors import UsageError
 from mumei.core.estimating import widths
-from mumei.nn.mlp import Autoencoder
+from mumei.nn.mlp import MLP, Autoencoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -36,6 +44,9 @@ class AutoencoderClusterer(Clusterer):
         Width of the code; "auto" is 10, or the number of columns where that is less.
     pretrain_epochs : int or "auto", optional
         Passes over the data in pre-training.
+    reconstruction : {"mse", "nb", "zinb"}, optional
+        What the decoder is trained by: the squared error; or, for raw counts (of molecules, words), the negative binomial's
+        likelihood, zero-inflated or not, with the row's sum as library size. The encoder then sees log(1 + x).
     others
         Those of `Clusterer`.
     """
@@ -43,6 +54,7 @@ class AutoencoderClusterer(Clusterer):
     hidden: Any = None
     n_latent: Any = None
     pretrain_epochs: Any = None
+    reconstruction: str | None = None
 
     COMMON: ClassVar[dict[str, Any]] = {
         **Clusterer.COMMON,
@@ -58,20 +70,41 @@ class AutoencoderClusterer(Clusterer):
         "init": "kmeans",
         "starts": 20,
         "alpha": 1.0,
+        "reconstruction": "mse",
     }
     LEAST: ClassVar[dict[str, float]] = {**Clusterer.LEAST, "noise": 0.0, "starts": 1}
     learns: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "head")
 
     def make_networks(self, run: Run) -> dict[str, nn.Module]:
         """Return encoder, decoder and head."""
-        settings, d = run.settings, run.width
-        latent = min(10, d) if settings["n_latent"] == "auto" else settings["n_latent"]
+        settings, latent = run.settings, self.latent_width(run)
+        sizes = (run.width, *widths(settings["hidden"]), latent)
+        net = Autoencoder(sizes, activation=settings["activation"], seed=seeds.child(run.seed, "network"))
+        nets: dict[str, nn.Module] = {"encoder": net.encoder, "decoder": net.decoder}
+        if (kind := self._reconstruction(settings)) != "mse":
+            likelihood, own = likelihood_of(kind, run.width), seeds.child(run.seed, "network", "counts")
+            decoder = MLP((*sizes[:0:-1], likelihood.outputs), activation=settings["activation"], seed=own)
+            nets = {"encoder": CountEncoder(net.encoder), "decoder": CountDecoder(decoder, likelihood)}
+        return {**nets, "head": self.make_head(run, latent)}
+
+    def _reconstruction(self, settings: Mapping[str, Any]) -> str:
+        kind = settings.get("reconstruction", "mse")
+        one_of("reconstruction", kind, RECONSTRUCTIONS)
+        return kind
+
+    def preprocess_as(self, settings: Mapping[str, Any]) -> str:
+        """Return the preparation that the reconstruction asks for."""
+        kind = self._reconstruction(settings)
+        return "auto" if kind == "mse" else preparation_for(kind)
+
+    def latent_width(self, run: Run) -> int:
+        """Return the width of the code."""
+        given = run.settings["n_latent"]
+        latent = min(10, run.width) if given == "auto" else given
         if isinstance(latent, str):
             raise UsageError(f"n_latent={latent!r} is not allowed; give a number of dimensions or 'auto'.")
         at_least("n_latent", latent, 1, whole=True)
-        sizes = (d, *widths(settings["hidden"]), latent)
-        net = Autoencoder(sizes, activation=settings["activation"], seed=seeds.child(run.seed, "network"))
-        return {"encoder": net.encoder, "decoder": net.decoder, "head": self.make_head(run, latent)}
+        return latent
 
     def make_head(self, run: Run, latent: int) -> nn.Module:
         """Return the head: centres with Student's t, unless a method has another."""
@@ -83,6 +116,8 @@ class AutoencoderClusterer(Clusterer):
         noise = run.settings["noise"]
         if noise >= 1.0:
             raise UsageError(f"noise={noise!r} is not allowed; give a share of at least 0 and below 1.")
+        if isinstance(decoder := nets["decoder"], CountDecoder):
+            check_rows(decoder.likelihood, run.arrays)
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
         method = Reconstruct(nets, noise)
         return pretrain(

@@ -48,7 +48,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -312,8 +312,13 @@ class Clusterer(Outputs, BaseEstimator):
         for name in options:
             if name not in settings:
                 raise unknown("setting", str(name), settings)
-        fields = {k: plain(getattr(self, k)) for k in self.__dataclass_fields__ if k in settings}
-        given = {**{k: v for k, v in fields.items() if v is not None}, **plain(options)}
+        for name in sorted({f.name for f in fields(self)} - {f.name for f in fields(Clusterer)} - set(settings)):
+            if getattr(self, name) is not None:  # of a base, whose setting the method does not have
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} is not allowed: {type(self).__name__} has no such setting."
+                )
+        own = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name in settings}
+        given = {**{k: v for k, v in own.items() if v is not None}, **plain(options)}
         for name in ("epochs", "pretrain_epochs"):
             steps = name.replace("epochs", "steps")
             if name in given and steps not in given and steps in settings:

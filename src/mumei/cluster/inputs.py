@@ -5,6 +5,8 @@
 "standard"  each column to mean 0 and variance 1, for tables whose columns have units of their own
 "tfidf"     counts of words: log(1 + tf) (1 + ln((1 + n) / (1 + df))), rows to length 1, then "scale"
 "cells"     counts of genes: rows to the median library size, log(1 + x), the most variable genes, then "scale"
+"unit"      values of at least 0, divided by the largest, for likelihoods of bits and grey values
+"counts"    raw counts of the most variable genes (as "cells" finds them), for likelihoods of counts
 "none"      nothing
 "auto"      "cells" for an AnnData of counts, else "scale"
 """
@@ -24,7 +26,7 @@ from mumei.core.config import one_of
 from mumei.core.errors import DataError, UsageError
 from mumei.core.inputs import CHUNK, dense
 
-KINDS = ("auto", "scale", "standard", "tfidf", "cells", "none")
+KINDS = ("auto", "scale", "standard", "tfidf", "cells", "unit", "counts", "none")
 GENES = 2000  # most variable ones that "cells" keeps
 RESIDENT = 1 << 28  # values: up to here (1 GiB) sparse rows are made one dense tensor
 LABELS = ("label", "labels", "class", "classes", "target", "y", "cluster", "clusters", "cell_type", "celltype")
@@ -40,7 +42,7 @@ class Preparation:
     factor : float
         What all values are multiplied by at the end.
     tensors : dict of name to Tensor
-        "centre" and "spread" (d,) of "standard", "idf" (d,) of "tfidf", "columns" (d',) of "cells"; float64, int64.
+        "centre" and "spread" (d,) of "standard", "idf" (d,) of "tfidf", "columns" (d',) of "cells" and "counts"; float64, int64.
     library : float
         "cells": what rows are brought to.
     """
@@ -90,15 +92,18 @@ class Preparation:
             check_counts(rows, self.kind)
             sums = np.asarray(rows.sum(1)).ravel() / self.library
             return _log1p(_scaled_rows(rows, sums))[:, self.tensors["columns"].numpy()]
-        return rows
+        if self.kind in ("counts", "unit"):
+            check_counts(rows, self.kind)
+        return rows[:, self.tensors["columns"].numpy()] if self.kind == "counts" else rows
 
 
 def check_counts(rows: Any, kind: str) -> None:
     """Raise `DataError` where rows hold a negative value."""
     values = rows.data if scipy.sparse.issparse(rows) else rows
+    wanted = "values of at least 0" if kind == "unit" else "counts"
     if values.size and values.min() < 0:
         raise DataError(
-            f"preprocess={kind!r} is for counts; the data holds {float(values.min()):.6g}. Give raw counts, or another "
+            f"preprocess={kind!r} is for {wanted}; the data holds {float(values.min()):.6g}. Give raw {wanted}, or another "
             f"preprocessing: {', '.join(KINDS)}."
         )
 
@@ -143,8 +148,9 @@ def prepare(rows: Any, kind: str, *, annotated: bool = False, genes: int = GENES
     one_of("preprocess", kind, KINDS)
     if kind == "auto":
         kind = "cells" if annotated and _whole_counts(rows) else "scale"
-    made, said = {"tfidf": _tfidf, "cells": _cells, "standard": _standard}.get(kind, _as_it_is)(rows, kind, genes)
-    if kind in ("none", "standard"):
+    makers = {"tfidf": _tfidf, "cells": _cells, "counts": _counts, "standard": _standard, "unit": _unit}
+    made, said = makers.get(kind, _as_it_is)(rows, kind, genes)
+    if kind in ("counts", "none", "standard", "unit"):
         return made, said
     factor = 1.0 / (root if (root := _root_mean_square(made, rows)) > 0 else 1.0)
     said.append(f"all values are multiplied by {factor:.4g}, so that mean |x|^2 / d = 1")
@@ -190,6 +196,18 @@ def _cells(rows: Any, kind: str, genes: int) -> tuple[Preparation, list[str]]:
     if not sums.all():
         said.append(f"{int((sums == 0).sum())} rows hold no count at all (the first: row {int(sums.argmin())})")
     return Preparation(kind, tensors={"columns": torch.from_numpy(chosen.copy())}, library=library), said
+
+
+def _counts(rows: Any, kind: str, genes: int) -> tuple[Preparation, list[str]]:
+    chosen, said = _cells(rows, "cells", genes)
+    said[0] = "counts go in as they are"
+    return Preparation(kind, tensors=chosen.tensors), said
+
+
+def _unit(rows: Any, kind: str, genes: int) -> tuple[Preparation, list[str]]:
+    check_counts(rows, kind)
+    largest = float(rows.max()) or 1.0
+    return Preparation(kind, 1.0 / largest), [f"all values are divided by {largest:.6g}, the largest"]
 
 
 def _moments(made: Any, rows: Any = None) -> tuple[np.ndarray, np.ndarray]:

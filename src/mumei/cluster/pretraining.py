@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mumei.cluster.terms import reconstruction_error
 from mumei.core import checkpoint, files
 from mumei.core.batches import Rows
 from mumei.core.config import TrainConfig
@@ -111,14 +112,14 @@ class Reconstruct:
         return {"all": make_optimizer(config, [p for net in self.nets.values() for p in net.parameters()])}
 
     def step(self, batch: tuple[Tensor, ...], at: At) -> Loss:
-        """Return the mean squared error over rows and columns."""
+        """Return the squared error, or -log p(x|z) of counts, its mean over rows and columns."""
         x = batch[0].float()
         seen = x
         if self.noise:
             kept = torch.rand(x.shape, generator=at.rng, device=x.device) >= self.noise
             seen = x * kept / (1.0 - self.noise)
         made = at.nets["decoder"](at.nets["encoder"](seen))
-        return Loss(nn.functional.mse_loss(made, x))
+        return Loss(reconstruction_error(at.nets["decoder"], made, x))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must share."""

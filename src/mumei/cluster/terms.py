@@ -80,15 +80,24 @@ class Term:
 
 @dataclass
 class Reconstruction(Term):
-    """Squared error of the reconstruction, its mean over columns or (`per_row`) its sum over them."""
+    """Squared error of the reconstruction, or -log p(x|z) of counts: its mean over columns or (`per_row`) its sum."""
 
     name: ClassVar[str] = "reconstruction"
     per_row: bool = False
 
     def __call__(self, view: View) -> Tensor:
         """Return the mean over rows."""
-        error = F.mse_loss(view.reconstruction, view.x)
+        error = reconstruction_error(view.nets["decoder"], view.reconstruction, view.x)
         return error * view.x.shape[1] if self.per_row else error
+
+
+def reconstruction_error(decoder: Any, made: Tensor, x: Tensor) -> Tensor:
+    """Return how far rows x (b, d) are from what the decoder made of their codes, its mean over rows and columns.
+
+    The square of the difference, or -log p(x|z) where the decoder has a likelihood (`likelihoods.CountDecoder`).
+    """
+    likelihood = getattr(decoder, "likelihood", None)
+    return F.mse_loss(made, x) if likelihood is None else -likelihood.log_prob(made, x).mean() / x.shape[1]
 
 
 @dataclass

@@ -170,6 +170,24 @@ _ENTRIES: dict[str, Entry] = {
         "Ji, Henriques and Vedaldi 2019, Invariant Information Clustering for Unsupervised Image Classification and Segmentation",
         tags=("estimator", "table", "offline"),
     ),
+    "cluster/vade": Entry(
+        "mumei.cluster.vade:VaDE",
+        "variational deep embedding: a variational autoencoder with a mixture of Gaussians as prior",
+        "Jiang, Zheng, Tan, Tang and Zhou 2017, Variational Deep Embedding",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/gmvae": Entry(
+        "mumei.cluster.gmvae:GMVAE",
+        "Gaussian mixture variational autoencoder: components that a second latent variable bends",
+        "Dilokthanakul and others 2016, Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/ltvae": Entry(
+        "mumei.cluster.ltvae:LTVAE",
+        "latent tree variational autoencoder: several clusterings of one code, joined in a tree",
+        "Li, Chen, Poon and Zhang 2019, Learning Latent Superstructures in Variational Autoencoders",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
