@@ -107,7 +107,7 @@ def contenders(skip: bool) -> dict[str, Callable[..., np.ndarray]]:
     try:
         with quiet():
             _operators_for_torchvision()
-            import clustpy.deep
+            __import__("clustpy.deep")
     except ImportError as error:
         print(f"left out: clustpy ({error}); pip install -r benchmarks/requirements-cluster.txt", file=sys.stderr)
         return found
