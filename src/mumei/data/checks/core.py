@@ -2,7 +2,8 @@
 
 A check has a code that never changes its meaning, a severity ("error": the data break a rule of the schema; "warning": the data
 are probably wrong; "info": worth knowing), an explanation and an example of what it finds. It is a function over one record
-(`@document_check`) or over the whole corpus (`@corpus_check`). Checks read the lossless superset, not the harmonised view.
+(`@document_check`), over the whole corpus (`@corpus_check`), or over a corpus and others beside it (`@beside_check`). Checks
+read the lossless superset, not the harmonised view.
 
 Modules of this package register their checks when imported; `registry()` imports all of them, so that a new file is a new
 group of checks and nothing else needs to change.
@@ -11,7 +12,7 @@ group of checks and nothing else needs to change.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,6 +48,7 @@ class Finding:
 # What a check yields: over a record (item, message); over a corpus a Finding made by `check.finding(...)`.
 DocumentFunction = Callable[[Any], Iterable[tuple[str, str]]]
 CorpusFunction = Callable[["Corpus", "Check"], Iterable[Finding]]
+BesideFunction = Callable[["Corpus", Sequence["Corpus"], "Check"], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Check:
     explanation: str
     example: str
     kinds: tuple[str, ...]
-    scope: Literal["document", "corpus"]
+    scope: Literal["document", "corpus", "beside"]
     function: Callable[..., Any] = field(repr=False)
 
     def finding(self, message: str, **where: Any) -> Finding:
@@ -115,6 +117,24 @@ def corpus_check(
     return add
 
 
+def beside_check(
+    code: str,
+    severity: Severity,
+    title: str,
+    *,
+    explanation: str,
+    example: str,
+    kinds: tuple[str, ...] = tuple(SCHEMAS),
+) -> Callable[[BesideFunction], BesideFunction]:
+    """Register a function over a corpus, the corpora beside it and its own `Check`; it runs only where there are such."""
+
+    def add(function: BesideFunction) -> BesideFunction:
+        _register(Check(code, severity, title, explanation, example, kinds, "beside", function))
+        return function
+
+    return add
+
+
 def registry() -> dict[str, Check]:
     """Return all checks by code, sorted."""
     import mumei.data.checks as package
@@ -141,6 +161,7 @@ def run_checks(
     *,
     only: Iterable[str] = (),
     skip: Iterable[str] = (),
+    beside: Sequence[Corpus] = (),
     listed: int = LISTED,
     progress: Progress = SILENT,
 ) -> Report:
@@ -152,6 +173,8 @@ def run_checks(
         Under any schema: the superset behind it is checked.
     only, skip : iterable of str
         Codes, or their beginnings ("SP").
+    beside : sequence of Corpus
+        Other corpora, for the checks of leakage between corpora.
     listed : int
         At most this many findings of a code are listed; all are counted.
     progress : Progress
@@ -164,7 +187,7 @@ def run_checks(
     """
     from mumei.data.checks.report import Report
 
-    checks = [c for c in chosen(only, skip) if corpus.kind in c.kinds]
+    checks = [c for c in chosen(only, skip) if corpus.kind in c.kinds and (beside or c.scope != "beside")]
     report = Report.of(corpus, checks, listed)
     each = [c for c in checks if c.scope == "document"]
     if each:
@@ -176,4 +199,6 @@ def run_checks(
     for check in checks:
         if check.scope == "corpus":
             report.add(check.function(corpus, check))
+        elif check.scope == "beside":
+            report.add(check.function(corpus, [other for other in beside if other is not corpus], check))
     return report
