@@ -1,10 +1,10 @@
 """What a corpus holds, counted, and compared with what its recipe says that the published corpus holds.
 
-Keys, by kind: kb `documents`, `unique_documents` (different `document_id`), `passages`, `entities`, `normalized` (links),
-`events`, `arguments`, `coreferences`, `relations`, `concept_relations`, `attributes`, and by type `entities.<type>`,
-`events.<type>`, `relations.<type>`, `concept_relations.<type>`, `attributes.<type>`; text `documents`, `labels` and
-`labels.<label>`; te and pairs `documents` and `labels.<label>`; qa `documents`, `answers`, `choices` and `types.<type>`; t2t
-`documents`. A key by type that does not occur counts 0.
+Keys, by kind: kb `documents`, `unique_documents` (different `document_id`), `passages`, `sentences`, `entities`,
+`normalized` (links), `events`, `arguments`, `coreferences`, `relations`, `concept_relations`, `attributes`, and by type
+`entities.<type>`, `events.<type>`, `relations.<type>`, `concept_relations.<type>`, `attributes.<type>`; text `documents`,
+`labels` and `labels.<label>`; te and pairs `documents` and `labels.<label>`; qa `documents`, `answers`, `choices` and
+`types.<type>`; t2t `documents`. A key by type that does not occur counts 0. `files` are those that gave records.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 ALL = "all"
 _LISTS = {
-    "kb": ("passages", "entities", "events", "coreferences", "relations", "concept_relations", "attributes"),
+    "kb": (
+        "passages",
+        "sentences",
+        "entities",
+        "events",
+        "coreferences",
+        "relations",
+        "concept_relations",
+        "attributes",
+    ),
     "qa": ("choices", "answer"),
     "text": ("labels",),
 }
@@ -45,6 +54,7 @@ def count(table: pa.Table, kind: str) -> Counter[str]:
             _by_value(found, "labels", batch.column("label"))
         elif kind == "qa":
             _by_value(found, "types", batch.column("type"))
+    found["files"] = len(table.column("file").unique())
     if kind == "kb":
         found["unique_documents"] = len(table.column("document_id").unique())
     return found

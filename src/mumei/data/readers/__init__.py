@@ -13,6 +13,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from mumei.core.errors import UsageError, unknown
+from mumei.data.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from mumei.data.readers.base import Reader, SourceFile
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class ReaderEntry:
     """A reader: where it is, which schema its records have, and by what its files are known.
 
-    `extensions` are endings of file names; where `head` is given, the first 64 kB of one of them must match it too.
+    `schema` is "" where the reader's option of that name says which. `extensions` are endings of file names; where `head` is
+    given, the first 64 kB of one of them must match it too.
     """
 
     target: str
@@ -46,6 +48,73 @@ READERS: dict[str, ReaderEntry] = {
         (".txt", ".pubtator", ".tsv"),
         rb"\A(\xef\xbb\xbf)?\s*[^\s|]+\|t\|",
     ),
+    "bioc_json": ReaderEntry(
+        "mumei.data.readers.bioc_json:read_bioc_json",
+        "kb",
+        "BioC JSON: passages, annotations and relations",
+        (".json", ".jsonl"),
+        rb"\"passages\"\s*:",
+    ),
+    "bioc_xml": ReaderEntry(
+        "mumei.data.readers.bioc_xml:read_bioc_xml",
+        "kb",
+        "BioC XML: passages, annotations and relations",
+        (".xml",),
+        rb"<collection[\s>](?s:.)*<document[\s>]",
+    ),
+    "conll": ReaderEntry(
+        "mumei.data.readers.conll:read_conll",
+        "kb",
+        "CoNLL: a token and a tag (IOB1, IOB2, IOBES) a line",
+        (".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt"),
+        rb"(?:\A|\n)[^\t\n]+\t(?:[^\n]*\t)?(?:O|[BIESLU]-[^\s]+)\r?\n",
+    ),
+    "ddi": ReaderEntry(
+        "mumei.data.readers.ddi:read_ddi",
+        "kb",
+        "DDI XML: drugs in sentences and their interactions",
+        (".xml",),
+        rb"<pair\s[^>]*\bddi=",
+    ),
+    "inline": ReaderEntry(
+        "mumei.data.readers.inline:read_inline", "kb", "Marks in the text, a line a document: [ mention ] or <tag>", ()
+    ),
+    "jats": ReaderEntry(
+        "mumei.data.readers.jats:read_jats",
+        "kb",
+        "JATS: full articles of journals and PubMed Central",
+        (".nxml", ".xml"),
+        rb"<article[\s>]",
+    ),
+    "medline": ReaderEntry(
+        "mumei.data.readers.medline:read_medline",
+        "kb",
+        "MEDLINE and PubMed XML: citations",
+        (".xml",),
+        rb"<(?:PubmedArticle|MedlineCitation)[\s>]",
+    ),
+    "ppi": ReaderEntry(
+        "mumei.data.readers.ppi:read_ppi",
+        "kb",
+        "PPI XML: proteins in sentences and their interactions",
+        (".xml",),
+        rb"<sentence\s[^>]*\bcharOffset=",
+    ),
+    "tac": ReaderEntry(
+        "mumei.data.readers.tac:read_tac", "kb", "TAC XML: drug labels with reactions", (".xml",), rb"<Label[\s>]"
+    ),
+}
+READERS |= {  # of any format, and so the last to be recognised; their option `schema` says what the rows are
+    name: ReaderEntry(f"mumei.data.readers.{target}", "", summary, extensions)
+    for name, target, summary, extensions in (
+        ("csv", "delimited:read_delimited", "CSV and TSV: a record a line", (".csv", ".tsv", ".tab")),
+        ("docx", "docx:read_docx", "DOCX: a record a row of a table", (".docx",)),
+        ("json", "json:read_json", "JSON: a list or object of records", (".json",)),
+        ("jsonl", "json:read_jsonl", "JSON lines: a record a line", (".jsonl", ".ndjson")),
+        ("parallel", "parallel:read_parallel", "lines of text, and files with something for each of them", ()),
+        ("xlsx", "xlsx:read_xlsx", "XLSX: a record a row of a sheet", (".xlsx",)),
+        ("xml", "elements:read_xml", "XML: a record an element of a name", ()),
+    )
 }
 HEAD = 1 << 16  # bytes
 
@@ -65,6 +134,27 @@ def reader(name: str) -> Reader:
         return getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"the reader {target!r} cannot be imported: {error}.") from error
+
+
+def schema_of(name: str, wanted: str) -> str:
+    """Return the harmonised schema of a reader's records; `wanted` is that of readers which make any.
+
+    Raises
+    ------
+    UsageError
+        The reader makes records of any schema, and `wanted` is none.
+    """
+    own = READERS[name].schema if name in READERS else ""
+    if own or "schema" not in signature(reader(name)).parameters:
+        return own or "kb"
+    if wanted not in SCHEMAS or wanted == "kb":
+        raise UsageError(f"the reader {name} needs a schema: {', '.join(s for s in SCHEMAS if s != 'kb')}.")
+    return wanted
+
+
+def schema_option(name: str, kind: str) -> dict[str, str]:
+    """Return the option that tells a reader which schema its records have, {} for one that makes records of one only."""
+    return {"schema": kind} if "schema" in signature(reader(name)).parameters else {}
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:

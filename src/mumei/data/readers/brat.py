@@ -11,13 +11,16 @@ in the superset; `Theme2` is role "Theme" with number 2; an Equiv line without a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from mumei.core.errors import UsageError
 from mumei.data.documents import Argument, Attribute, Coreference, Document, Event, Relation, Trigger
-from mumei.data.readers.base import Problems, SourceFile, decode, lines_of
-from mumei.data.schemas import Entity, Normalized, Pair, Passage
+from mumei.data.readers.base import Problems, ReadError, SourceFile, decode, lines_of
+from mumei.data.schemas import NULL, Entity, Normalized, Pair, Passage
 
 ANNOTATIONS = ("ann", "a1", "a2")
+_QUOTED = re.compile(r'"([^"]*)"')
 
 
 class _Wrong(Exception):
@@ -30,6 +33,9 @@ def read_brat(
     *,
     encoding: str = "utf-8",
     passage_type: str = "text",
+    texts: str = "",
+    concept_types: bool = False,
+    database: str = NULL,
 ) -> Iterator[Document]:
     """Yield the documents of BRAT files.
 
@@ -44,22 +50,65 @@ def read_brat(
         Of all files.
     passage_type : str
         Type of the one passage.
+    texts : str
+        Name of a file that holds all texts, a line a document: its name, a tab, its text. Other .txt files are passed over then.
+    concept_types : bool
+        Whether types of T lines are ids of concepts; an entity's type is then what the note of it names last (`,"DISO"`).
+    database : str
+        Vocabulary of these ids.
 
     Yields
     ------
     Document
         One passage with the whole text, in the order of the names.
     """
+    held, files = _held(files, texts, encoding) if texts else (None, files)
     for stem, members in _groups(files).items():
         text = members.pop("txt", None)
-        if text is None:
-            problems.bad(
-                "annotations without their text; expected a .txt of the same name", next(iter(members.values())).name
-            )
+        name = stem.rpartition("/")[2].rpartition("!")[2]
+        first = next(iter(members.values()), text)
+        assert first is not None
+        if held is not None and name not in held:
+            problems.bad(f"annotations without their text, which is not in {texts}", first.name, 0, name)
+        elif held is None and text is None:
+            problems.bad("annotations without their text; expected a .txt of the same name", first.name)
         elif not members:
-            problems.note("a text without annotations (.ann, .a1 or .a2), left out", text.name)
+            problems.note("a text without annotations (.ann, .a1 or .a2), left out", first.name)
         else:
-            yield from _document(stem, text, members, problems, encoding, passage_type)
+            try:
+                content = held[name] if held is not None else text.text(encoding) if text is not None else ""
+                made = _document(name, content, text or first, members, problems, encoding, passage_type)
+            except ReadError as error:
+                problems.bad(error.message, error.file, error.line, error.document or name)
+                continue
+            for document in made:
+                if concept_types:
+                    _types_from_notes(document, database)
+                yield document
+
+
+def _held(files: Sequence[SourceFile], texts: str, encoding: str) -> tuple[dict[str, str], list[SourceFile]]:
+    """Return {document's name: text} from the file of all texts, and the files that are left to read."""
+    file = next((f for f in files if f.name == texts or f.name.endswith(("/" + texts, "!" + texts))), None)
+    if file is None:
+        raise UsageError(f"there is no file {texts} that holds the texts; there are {[f.name for f in files[:3]]}.")
+    held: dict[str, str] = {}
+    for number, line in enumerate(lines_of(file.text(encoding)), 1):
+        name, tab, text = line.partition("\t")
+        if not tab or not name or name in held:
+            wrong = "is given twice" if tab and name else "expected a document's name, a tab and its text"
+            raise ReadError(f"{wrong}: {line[:80]!r}", file.name, number, name)
+        held[name] = text
+    return held, [f for f in files if not f.name.endswith(".txt")]
+
+
+def _types_from_notes(document: Document, database: str) -> None:
+    """Make links of entities' types, and types of the last words of the notes on them."""
+    words = {a.ref_id: _QUOTED.findall(a.value) for a in document.attributes if a.type == "AnnotatorNotes"}
+    for entity in document.entities:
+        entity.normalized.append(Normalized(database, entity.type))
+        if words.get(entity.id):
+            entity.type = words[entity.id][-1]
 
 
 def _groups(files: Sequence[SourceFile]) -> dict[str, dict[str, SourceFile]]:
@@ -73,10 +122,14 @@ def _groups(files: Sequence[SourceFile]) -> dict[str, dict[str, SourceFile]]:
 
 
 def _document(
-    stem: str, file: SourceFile, members: dict[str, SourceFile], problems: Problems, encoding: str, passage_type: str
-) -> Iterator[Document]:
-    name = stem.rpartition("/")[2].rpartition("!")[2]
-    text = decode(file.read(), file.name, encoding)
+    name: str,
+    text: str,
+    file: SourceFile,
+    members: dict[str, SourceFile],
+    problems: Problems,
+    encoding: str,
+    passage_type: str,
+) -> list[Document]:
     passage = Passage(name + "_text", passage_type, [text], [(0, len(text))])
     builder = _Builder(Document(name, name, [passage], file=file.name, line=1))
     for suffix in ANNOTATIONS:
@@ -88,15 +141,15 @@ def _document(
                 builder.add(line)
             except (ValueError, IndexError):
                 problems.bad(f"expected {FORMS.get(line[:1], FORMS[''])}, got {line[:80]!r}", source.name, number, name)
-                return
+                return []
             except _Wrong as wrong:
                 problems.bad(str(wrong), source.name, number, name)
-                return
+                return []
     missing = builder.missing_trigger()
     if missing:
         problems.bad(missing, next(reversed(members.values())).name, 0, name)
-        return
-    yield builder.document()
+        return []
+    return [builder.document()]
 
 
 FORMS = {  # what a line should look like, for messages

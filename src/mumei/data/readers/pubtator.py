@@ -17,35 +17,8 @@ from collections.abc import Iterator, Sequence
 
 from mumei.data.documents import Attribute, ConceptRelation, Document
 from mumei.data.readers.base import Problems, SourceFile, blocks
-from mumei.data.schemas import NULL, Entity, Normalized, Passage
-
-NO_CONCEPT = ("", "-", "-1", "None")
-
-
-class _Links:
-    """Splits concept fields; each is looked at once."""
-
-    def __init__(self, database: str, joiners: str, whole: Sequence[str]):
-        self.database, self.joiners, self.whole = database, joiners, frozenset(whole)
-        self.seen: dict[tuple[str, str], tuple[list[Normalized], bool]] = {}
-
-    def get(self, kind: str, field: str) -> tuple[list[Normalized], bool]:
-        """Return the links of a field, and whether the field has to be kept beside them."""
-        found = self.seen[kind, field] = self._split(kind, field)
-        return found
-
-    def _split(self, kind: str, field: str) -> tuple[list[Normalized], bool]:
-        parts = [field]
-        for joiner in "" if kind in self.whole else self.joiners:
-            parts = [piece for part in parts for piece in part.split(joiner)]
-        links = []
-        for part in map(str.strip, parts):
-            name, colon, local = part.partition(":")
-            if part not in NO_CONCEPT:
-                links.append(
-                    Normalized(name, local) if colon and kind not in self.whole else Normalized(self.database, part)
-                )
-        return links, len(parts) > 1 or (not links and field not in ("", "-"))
+from mumei.data.readers.concepts import ConceptFields
+from mumei.data.schemas import NULL, Entity, Passage
 
 
 def read_pubtator(
@@ -79,13 +52,13 @@ def read_pubtator(
     Document
         Two passages, "title" and "abstract".
     """
-    links = _Links(database, joiners, whole)
+    links = ConceptFields(database, joiners, whole)
     for file in files:
         for text, first in blocks(file, encoding):
             yield from _documents(text, first, file.name, links, problems)
 
 
-def _documents(text: str, first: int, name: str, links: _Links, problems: Problems) -> Iterator[Document]:
+def _documents(text: str, first: int, name: str, links: ConceptFields, problems: Problems) -> Iterator[Document]:
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     for piece in text.split("\n\n"):
@@ -110,7 +83,7 @@ def _is_title(line: str) -> bool:
     return bool(mark) and "\t" not in document and "|" not in document
 
 
-def _document(lines: list[str], first: int, name: str, links: _Links, problems: Problems) -> Iterator[Document]:
+def _document(lines: list[str], first: int, name: str, links: ConceptFields, problems: Problems) -> Iterator[Document]:
     document, mark, title = lines[0].partition("|t|")
     start = document + "|a|"
     if not mark or "\t" in document or not document:
@@ -133,7 +106,9 @@ def _document(lines: list[str], first: int, name: str, links: _Links, problems: 
         problems.bad(f"{message}: {lines[number][:80]!r}", name, first + number, document)
 
 
-def _annotations(lines: list[str], at: int, document: str, made: Document, links: _Links) -> tuple[int, str] | None:
+def _annotations(
+    lines: list[str], at: int, document: str, made: Document, links: ConceptFields
+) -> tuple[int, str] | None:
     """Add the annotations from line `at` on to `made`; return the first line that is none and why."""
     entities, seen = made.entities, links.seen
     start_of_id = document + "_T"
