@@ -65,6 +65,16 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Deep clustering: groups of unlabelled rows, by many methods, with baselines and stability beside them.",
     ),
+    "data": (
+        {
+            "list": ("mumei.cli.data:catalogue", "List the corpora that are known; 'list' may be left out."),
+            "show": ("mumei.cli.data:show", "Say what is known of a corpus without reading it."),
+            "load": ("mumei.cli.data:load", "Read a corpus into the cache, and say what it holds."),
+            "check": ("mumei.cli.data_check:check", "Check corpora, and report every fault by its code."),
+            "stats": ("mumei.cli.data:stats", "Count what corpora hold, with a page."),
+        },
+        "Biomedical corpora from their native files: checked, counted, shown and exported under BigBIO's schemas.",
+    ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",
         "Run a paper's experiments and compare them with its published figures.",
