@@ -14,6 +14,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the layout
 SETTLED = 2.0  # seconds: a file changed later than that ago may change again within the clock's resolution
 MANIFEST = "manifest.json"
-_CODE = tuple(f"mumei.data.{name}" for name in ("schemas", "documents", "tables", "bigbio", "readers.base", "loading"))
+_CODE = tuple(f"mumei.data.{name}" for name in ("schemas", "documents", "tables", "bigbio", "loading"))
 
 
 def data_folder() -> Path:
@@ -43,8 +44,14 @@ def digest(content: Any) -> str:
 
 
 def code_hash(reader: str) -> str:
-    """Return the hash of the modules that decide what a reader's records and tables look like."""
+    """Return the hash of the modules that decide what a reader's records and tables look like.
+
+    Of our own readers all are hashed: they are built on each other.
+    """
     found = hashlib.sha256()
+    folder = resources.files("mumei.data.readers")
+    for module in sorted(f.name for f in folder.iterdir() if f.name.endswith(".py")):
+        found.update((folder / module).read_bytes())
     for name in (*_CODE, reader.partition(":")[0]):
         spec = find_spec(name)
         if spec is not None and spec.origin:

@@ -47,11 +47,22 @@ class Plan:
     content: list[Any]  # names and hashes of the files
     recipe: Recipe | None = None
     subset: str = ""
+    of_split: dict[str, dict[str, Any]] = field(default_factory=dict)  # options of single splits, over `options`
 
     def key(self, keep_going: bool) -> str:
         """Return the hash that names the cached tables."""
         code = cache.code_hash(self.reader if ":" in self.reader else readers.entry(self.reader).target)
-        said = [self.kind, self.reader, self.options, self.splits, self.content, keep_going, code, cache.VERSION]
+        said = [
+            self.kind,
+            self.reader,
+            self.options,
+            self.of_split,
+            self.splits,
+            self.content,
+            keep_going,
+            code,
+            cache.VERSION,
+        ]
         return cache.digest(said)[:32]
 
 
@@ -110,7 +121,7 @@ def load(
     """
     wanted = schema_name(schema) if schema else ""
     if _is_path(name_or_path):
-        plan = plan_path(Path(name_or_path), reader, options or {})
+        plan = plan_path(Path(name_or_path), reader, options or {}, wanted)
     else:
         config = catalogue.find(str(name_or_path))
         wanted = wanted or config.schema
@@ -146,6 +157,8 @@ def plan_recipe(
         raise unknown(f"schema of {recipe.name}", kind, [*subset.views, SOURCE])
     view = subset.views[kind]
     readers.check_options(view.reader, options)
+    options = {**readers.schema_option(view.reader, kind), **options}
+    of_split = {split: {**given, **options} for split, given in view.splits.items()}
     paths = locate(recipe, folder, progress)
     patterns = {split: list(given) for split, given in subset.splits.items()}
     heads = {p.partition("!")[0] for given in patterns.values() for p in given}
@@ -157,13 +170,15 @@ def plan_recipe(
 
     content = [patterns, sorted((f.name, f.sha256) for f in recipe.files)]
     full = "_".join(filter(None, (recipe.name, config.subset)))
-    return Plan(
-        full, kind, view.reader, {**view.options, **options}, files, list(patterns), content, recipe, config.subset
-    )
+    options = {**view.options, **options}
+    return Plan(full, kind, view.reader, options, files, list(patterns), content, recipe, config.subset, of_split)
 
 
-def plan_path(path: Path, reader: str | None, options: dict[str, Any]) -> Plan:
-    """Return what to read for a folder, file or archive; splits come from names such as `train` and `dev`."""
+def plan_path(path: Path, reader: str | None, options: dict[str, Any], schema: str = "") -> Plan:
+    """Return what to read for a folder, file or archive; splits come from names such as `train` and `dev`.
+
+    `schema` is that of readers which make records of any (rows of tables and JSON).
+    """
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}.{suggest(str(path), catalogue.names())}")
     archive = path.is_file() and path.name.lower().endswith(ARCHIVES)
@@ -173,6 +188,8 @@ def plan_path(path: Path, reader: str | None, options: dict[str, Any]) -> Plan:
             raise DataError(f"{path} has no files.")
         name = reader or readers.recognise(found)
         readers.check_options(name, options)
+        kind = readers.schema_of(name, options.get("schema", schema))
+        options = {**readers.schema_option(name, kind), **options}
         splits = _splits(found)
         hashes = cache.content_hashes([path] if archive else [f.path for f in found])
     order = [split for split in SPLITS if split in splits]
@@ -182,7 +199,6 @@ def plan_path(path: Path, reader: str | None, options: dict[str, Any]) -> Plan:
         again = {f.name: f for f in _files(path, archive, folder)}
         return {split: [again[n] for n in names[split]] for split in order}
 
-    kind = readers.entry(name).schema if name in readers.READERS else "kb"
     return Plan(path.resolve().name, kind, name, options, files, order, [names, hashes])
 
 
@@ -233,8 +249,9 @@ class _Reading:
     def records(self, split: str, files: list[SourceFile]) -> Iterator[Record]:
         """Yield a split's records with their split, under unique ids."""
         read = readers.reader(self.plan.reader)
+        options = {**self.plan.options, **self.plan.of_split.get(split, {})}
         with self.progress.task(f"Reading {self.plan.name} {split}", None, "documents") as task:
-            for record in read(files, self.problems, **self.plan.options):
+            for record in read(files, self.problems, **options):
                 record.split = split
                 task.advance()
                 yield self._unique(record)

@@ -31,10 +31,11 @@ class CorpusFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class View(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a schema's records come from the files: a reader and its options."""
+    """How a schema's records come from the files: a reader and its options, and of single splits others over these."""
 
     reader: str
     options: dict[str, Any] = {}
+    splits: dict[str, dict[str, Any]] = {}
 
 
 class Subset(Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,6 +158,10 @@ def check(recipe: Recipe, where: str) -> None:
             if schema not in SCHEMAS:
                 raise wrong(str(unknown("schema", schema, SCHEMAS)).rstrip("."))
             readers.check_options(view.reader, view.options)
+            for split, options in view.splits.items():
+                if split not in subset.splits:
+                    raise wrong(str(unknown("split", split, subset.splits)).rstrip("."))
+                readers.check_options(view.reader, options)
         for split, patterns in subset.splits.items():
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern.partition("!")[0]) for name in names):
