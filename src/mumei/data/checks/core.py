@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mumei.core.errors import unknown
 from mumei.core.progress import SILENT, Progress
 from mumei.data.documents import Record
+from mumei.data.readers.base import collector_paused
 from mumei.data.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -190,15 +191,16 @@ def run_checks(
     checks = [c for c in chosen(only, skip) if corpus.kind in c.kinds and (beside or c.scope != "beside")]
     report = Report.of(corpus, checks, listed)
     each = [c for c in checks if c.scope == "document"]
-    if each:
-        with progress.task(f"Checking {corpus.name}", len(corpus), "documents") as task:
-            for record in corpus.records():
-                for check in each:
-                    report.add(check.of_record(record))
-                task.advance()
-    for check in checks:
-        if check.scope == "corpus":
-            report.add(check.function(corpus, check))
-        elif check.scope == "beside":
-            report.add(check.function(corpus, [other for other in beside if other is not corpus], check))
+    with collector_paused():
+        if each:
+            with progress.task(f"Checking {corpus.name}", len(corpus), "documents") as task:
+                for record in corpus.records():
+                    for check in each:
+                        report.add(check.of_record(record))
+                    task.advance()
+        for check in checks:
+            if check.scope == "corpus":
+                report.add(check.function(corpus, check))
+            elif check.scope == "beside":
+                report.add(check.function(corpus, [other for other in beside if other is not corpus], check))
     return report

@@ -255,7 +255,7 @@ def signatures(corpus: Corpus, check: Check) -> Iterator[Finding]:
         whole = found[name].total()
         for joined, number in sorted(found[name].items()) if whole >= ENOUGH else ():
             if number < RARE * whole:
-                yield check.finding(f"{name} {joined} {number:,} times in {whole:,}", item=name)
+                yield check.finding(f"{joined} in {number:,} of {whole:,}", item=name)
 
 
 def _joined(document: Document) -> Iterator[tuple[str, str]]:
