@@ -2,7 +2,9 @@
 
 Comeau and others 2013, BioC: a minimalist approach to interoperability for biomedical text processing (Database bat064). A
 passage's offset is its place in the source, which may lie behind the end of the passage before by more than one blank; here
-passages follow each other by one blank, and the offsets of annotations move with theirs. Texts of sentences stand at their
+passages follow each other by one blank, and the offsets of annotations move with theirs. Some files count otherwise, in the
+text so joined or from the passage's start; where the passage's own offset does not fit, that way is taken by which most mentions
+stand at their texts, and it is noted. Texts of sentences stand at their
 offsets within the passage. An annotation of several locations has a text a location, cut out of the passage; the file's own
 text, of other words then, is kept as attribute "text".
 
@@ -63,6 +65,26 @@ def joined(text: str, start: int, sentence: str) -> str:
     return text.ljust(start) + sentence
 
 
+def _shift(part: Part, start: int, note: Callable[[str], None]) -> int:
+    """Return what is added to locations to give offsets in the document, where the passage begins at `start`."""
+
+    def fitting(shift: int) -> int:
+        return sum(
+            part.text[max(at + shift - start, 0) : max(at + shift - start + length, 0)] == text
+            for _, _, ((at, length), *_), text in part.mentions
+        )
+
+    by_offset = start - part.offset
+    counts = {shift: fitting(shift) for shift in (by_offset, 0, start)}
+    best = max(counts, key=lambda shift: counts[shift])
+    if best != by_offset:
+        note(
+            f"{counts[by_offset]} of {len(part.mentions)} mentions stand where the offset {part.offset} of their passage says, "
+            f"{counts[best]} do when moved by {best - by_offset}: they are moved"
+        )
+    return best
+
+
 class Builder:
     """Makes documents of BioC's parts."""
 
@@ -89,7 +111,10 @@ class Builder:
         start, ids = 0, set()
         for number, part in enumerate(parts):
             self._passage(made, number, part, start)
-            self._mentions(made, part, start - part.offset, ids, note)
+            shift = start - part.offset
+            if shift and part.mentions:
+                shift = _shift(part, start, note)
+            self._mentions(made, part, (start, shift), ids, note)
             made.sentences += [(a + start - part.offset, a + n + start - part.offset) for a, n in part.sentences]
             start += len(part.text) + 1
         for number, link in enumerate(links):
@@ -105,8 +130,11 @@ class Builder:
                 made.attributes.append(Attribute(f"{own}_{key}", key, value, own))
         made.passages.append(Passage(own, kind, [part.text], [(start, start + len(part.text))]))
 
-    def _mentions(self, made: Document, part: Part, shift: int, ids: set[str], note: Callable[[str], None]) -> None:
-        prefix, entities, seen, base = made.id + "_", made.entities, self.seen, -part.offset
+    def _mentions(
+        self, made: Document, part: Part, place: tuple[int, int], ids: set[str], note: Callable[[str], None]
+    ) -> None:
+        prefix, entities, seen = made.id + "_", made.entities, self.seen
+        shift, base = place[1], place[1] - place[0]  # from a location to the document, and to the passage's text
         for local, infons, locations, text in part.mentions:
             found = seen.get(infons) or self._meaning(infons)
             own = prefix + local

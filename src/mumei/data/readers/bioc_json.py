@@ -63,12 +63,8 @@ class _Document(Struct):
     relations: list[_Relation] = []
 
 
-class _Collection(Struct):
-    documents: list[msgspec.Raw] | None = None
-    passages: msgspec.Raw | None = None
-
-
-_COLLECTION = msgspec.json.Decoder(_Collection | list[msgspec.Raw])
+_COLLECTION = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
+_DOCUMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _DOCUMENT = msgspec.json.Decoder(_Document)
 
 
@@ -136,12 +132,12 @@ def _documents(content: bytes, file: str, problems: Problems) -> Iterator[tuple[
 
 def _collection(content: bytes, line: int) -> Iterator[tuple[bytes, int]]:
     found = _COLLECTION.decode(content)
-    given = found if isinstance(found, list) else found.documents
-    if given is None:
-        if not isinstance(found, list) and found.passages is None:
+    if isinstance(found, dict) and "documents" not in found:
+        if "passages" not in found:
             raise msgspec.DecodeError("expected `documents` or `passages`")
         yield content, line
         return
+    given = found if isinstance(found, list) else _DOCUMENTS.decode(found["documents"])
     at = 0
     for raw in map(bytes, given):
         start = content.find(raw, at)

@@ -1,7 +1,7 @@
 """BioC XML: collections of documents, streamed; the meaning of their parts is in `readers.bioc`.
 
 Most documents are written by programs and have one plain form: no comments, entities of one's own, sentences or namespaces. Such
-a document is read by patterns that have to account for every tag in it (`_quick`); anything else is parsed as XML (`_parts`).
+a document is read by patterns that have to account for every character of it (`_Quick`); anything else is parsed as XML (`_parts`).
 Both give the same parts; the first is several times faster.
 """
 
@@ -79,7 +79,7 @@ def _document(
         name, infons, parts, links = quick.document(content) or _parts(parse(content, file, line))
         made = builder.document(name, infons, parts, links, lambda said: problems.note(said, file, line, name))
     except ReadError as error:
-        problems.bad(error.message, file, error.line, error.document)
+        problems.bad(error.message, file, error.line or line, error.document)
     except ValueError as error:
         problems.bad(str(error), file, line, name)
     else:
@@ -148,17 +148,19 @@ _INFONS = r"((?:<infon key=(?:\"[^\"<&]*\"|'[^'<&]*')>[^<]*</infon>\s*)*)"
 _INFON = re.compile(r"<infon key=[\"']([^\"'<&]*)[\"']>([^<]*)</infon>")
 _LOCATION = re.compile(r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>")
 _MENTION = re.compile(
-    rf"<annotation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
+    rf"(<annotation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
     r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>\s*"
-    r"((?:<location offset=[\"']\d+[\"'] length=[\"']\d+[\"']\s*/>\s*)*)<text>([^<]*)</text>\s*</annotation>"
+    r"((?:<location offset=[\"']\d+[\"'] length=[\"']\d+[\"']\s*/>\s*)*)<text>([^<]*)</text>\s*</annotation>\s*)"
 )
 _HEAD = re.compile(rf"\s*{_INFONS}<offset>(\d+)</offset>\s*(?:<text>([^<]*)</text>|<text/>)\s*")
 _START = re.compile(rf"<document>\s*<id>([^<&]*)</id>\s*{_INFONS}")
 _NODE = re.compile(r"<node refid=[\"']([^\"'<&]*)[\"'] role=[\"']([^\"'<&]*)[\"']\s*/>")
 _LINK = re.compile(
-    rf"<relation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
-    r"((?:<node refid=[\"'][^\"'<&]*[\"'] role=[\"'][^\"'<&]*[\"']\s*/>\s*)*)</relation>"
+    rf"(<relation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
+    r"((?:<node refid=[\"'][^\"'<&]*[\"'] role=[\"'][^\"'<&]*[\"']\s*/>\s*)*)</relation>\s*)"
 )
+_CLOSE = re.compile(r"</passage>\s*")
+_END = re.compile(r"</document\s*>")
 _REFERENCE = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 # Bytes that XML forbids, or, the CR, changes.
@@ -194,7 +196,7 @@ class _Quick:
         self.infons: dict[str, Infons] = {"": ()}
 
     def document(self, content: bytes) -> _Plain | None:
-        """Return the parts of a document, or None for another form: every `<` has to be one that is accounted for."""
+        """Return the parts of a document, or None for another form."""
         if len(content.translate(None, _CONTROLS)) != len(content):
             return None
         try:
@@ -207,21 +209,15 @@ class _Quick:
         start = _START.match(text)
         if start is None or "\ufffe" in text or "\uffff" in text or "]]>" in text:
             raise _NotPlain
-        pieces = text[start.end() :].split("<passage>")
-        tail = pieces[-1].rpartition("</passage>")[2] if len(pieces) > 1 else pieces[0]
-        if len(pieces) > 1:
-            pieces[-1] = pieces[-1][: len(pieces[-1]) - len(tail)]
-        links = self._links(tail)
-        # of the document's own: <document>, <id>, </id>, infons, and what belongs to relations and the end
-        tags = 3 + start[2].count("<") + tail.count("<")
+        tail, *pieces = text[start.end() :].split("<passage>")
         parts = []
-        for piece in pieces[1:]:
-            part, count = self._part(piece)
-            tags += count + 2
+        for piece in pieces:
+            if tail:
+                raise _NotPlain
+            part, end = self._part(piece)
             parts.append(part)
-        if (pieces[0] is not tail and pieces[0].strip()) or tags != text.count("<"):
-            raise _NotPlain
-        return start[1].strip(), self._infons(start[2]), parts, links
+            tail = piece[end:]
+        return start[1].strip(), self._infons(start[2]), parts, self._links(tail)
 
     def _infons(self, piece: str) -> Infons:
         found = self.infons.get(piece)
@@ -234,27 +230,28 @@ class _Quick:
         return found
 
     def _part(self, piece: str) -> tuple[Part, int]:
+        """Return a passage and where it ends: matches follow each other without a gap, or the end is not found there."""
         head = _HEAD.match(piece)
         if head is None:
             raise _NotPlain
-        found = _MENTION.findall(piece, head.end())
-        tags = head[0].count("<") + 4 * len(found)
+        end = head.end()
         mentions = []
-        for name, infons, start, length, more, text in found:
+        for whole, name, infons, start, length, more, text in _MENTION.findall(piece, end):
+            end += len(whole)
             own = self.infons.get(infons)
             if own is None:
                 own = self._infons(infons)
             locations = ((int(start), int(length)),)
             if more:
                 locations += tuple((int(a), int(b)) for a, b in _LOCATION.findall(more))
-            tags += 2 * len(own) + len(locations)
             mentions.append((name, own, locations, _plain(text) if "&" in text else text))
-        return Part(self._infons(head[1]), int(head[2]), _plain(head[3] or ""), mentions), tags
+        closed = _CLOSE.match(piece, end)
+        if closed is None:
+            raise _NotPlain
+        return Part(self._infons(head[1]), int(head[2]), _plain(head[3] or ""), mentions), closed.end()
 
     def _links(self, tail: str) -> list[Link]:
         found = _LINK.findall(tail)
-        links = [Link(name, self._infons(infons), _NODE.findall(nodes)) for name, infons, nodes in found]
-        tags = 1 + sum(2 + 2 * len(link.infons) + len(link.nodes) for link in links)
-        if tags != tail.count("<") or not re.search(r"</document\s*>\Z", tail):
+        if not _END.fullmatch(tail, sum(len(whole) for whole, *_ in found)):
             raise _NotPlain
-        return links
+        return [Link(name, self._infons(infons), _NODE.findall(nodes)) for _, name, infons, nodes in found]

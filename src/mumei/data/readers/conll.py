@@ -128,11 +128,13 @@ def _regular(text: str, separator: str) -> int:
     Only separators and line ends are looked at, as bytes: this costs next to nothing.
     """
     keep = f"{separator}\n".encode()
-    marks = text.encode("utf-8", "replace").translate(None, bytes(c for c in range(256) if c not in keep))
-    if not marks.endswith(b"\n"):
-        marks += b"\n"
-    row = marks.lstrip(b"\n").partition(b"\n")[0] + b"\n"
-    return len(row) if len(row) > 1 and not marks.replace(row, b"").strip(b"\n") else 0
+    text = text.strip("\n")
+    marks = text.encode("utf-8", "replace").translate(None, bytes(c for c in range(256) if c not in keep)) + b"\n"
+    row = marks.partition(b"\n")[0] + b"\n"
+    rows = marks.count(row)
+    # What is left are the ends of empty lines; more of them are lines without a separator (or several empty lines on end).
+    alike = len(row) > 1 and len(marks) - rows * len(row) == text.count("\n\n")
+    return len(row) if alike and not marks.replace(row, b"").strip(b"\n") else 0
 
 
 def _whole(text: str, first: int, width: int, columns: _Columns) -> Iterator[_Item]:
@@ -158,7 +160,7 @@ def _whole(text: str, first: int, width: int, columns: _Columns) -> Iterator[_It
 def _by_line(text: str, first: int, columns: _Columns) -> Iterator[_Item]:
     """Yield the sentences of a text whose lines differ, or what is wrong with a line."""
     separator, token, tag, marker = columns
-    least = max(token, tag, -token - 1, -tag - 1) + 1
+    least = max(token, tag, -token - 1, -tag - 1, 1) + 1
     tokens: list[str] = []
     tags: list[str] = []
     start = first
