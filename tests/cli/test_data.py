@@ -253,3 +253,22 @@ def test_charts_hold_all_their_numbers():
     assert [row["width"] for row in found["rows"]] == ["100.0", "50.0"]
     assert found["rows"][1]["name"] == "(empty)"
     assert (found["left"], found["left_count"]) == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------------------------- export
+
+
+def test_export_writes_and_says_what_has_no_place(brat, capsys, tmp_path):
+    code, said = run(capsys, "export", brat, "--format", "conll", "--out", tmp_path / "c")
+    assert code == 0
+    assert said["not_written"]["discontinuous mentions"] == 1
+    assert (tmp_path / "c" / "train.conll").is_file()
+    code, text, _ = told(capsys, "export", brat, "--out", tmp_path / "p", "--quiet")
+    assert code == 0
+    assert "2 documents in 2 files" in text
+    assert "licence: unknown; no terms are stated" in text
+    code, said = run(capsys, "export", brat, "--out", tmp_path / "p")
+    assert (code, said["error"]["kind"]) == (2, "usage")
+    code, said = run(capsys, "export", brat, "--format", "brrat", "--out", tmp_path / "q")
+    assert code == 2
+    assert "'brat'" in said["error"]["message"]

@@ -72,6 +72,10 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
             "load": ("mumei.cli.data:load", "Read a corpus into the cache, and say what it holds."),
             "check": ("mumei.cli.data_check:check", "Check corpora, and report every fault by its code."),
             "stats": ("mumei.cli.data:stats", "Count what corpora hold, with a page."),
+            "export": (
+                "mumei.cli.data_export:export",
+                "Write a corpus as Parquet, JSONL, for datasets, BRAT or CoNLL.",
+            ),
         },
         "Biomedical corpora from their native files: checked, counted, shown and exported under BigBIO's schemas.",
     ),

@@ -1,0 +1,63 @@
+"""`mumei data export`: a corpus in another form, by command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mumei.cli.data import DEFAULT_SOURCE, Source, problem_lines
+from mumei.cli.output import Output
+
+
+def export(
+    corpus: str,
+    *,
+    out: Path,
+    form: Annotated[str, Parameter(name=["--format", "-f"])] = "parquet",
+    given: Source = DEFAULT_SOURCE,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Write a corpus in another form: whole, or not at all.
+
+    Parameters
+    ----------
+    corpus
+        Name, configuration, recipe of your own (my.toml), or path of a folder, file or archive.
+    out
+        A new folder.
+    form
+        parquet, jsonl, datasets (with its card), brat or conll.
+    json
+        Print the result as one JSON document.
+    quiet
+        No progress.
+    """
+    output = Output(json=json, quiet=quiet)
+    from mumei.core.errors import unknown
+    from mumei.data.licences import licence
+    from mumei.data.writers import FORMATS, write
+
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    loaded = given.load(corpus, output.progress())
+    written = write(loaded, form, out)
+    terms = loaded.recipe.licence if loaded.recipe else "unknown"
+    caution = licence(terms).caution
+    data = {
+        "out": out,
+        "format": form,
+        "documents": written.documents,
+        "files": len(written.files),
+        "licence": terms,
+        "caution": caution,
+        "not_written": dict(sorted(written.notes.items())),
+        "skipped_documents": sum(p.skipped for p in loaded.problems),
+    }
+    lines = [f"{output.path(out)}: {written.documents:,} documents in {len(written.files):,} files"]
+    lines += [f"not in {form}: {n:,} {what}" for what, n in sorted(written.notes.items())]
+    lines += [f"licence: {terms}{f'; {caution}' if caution else ''}"]
+    output.result(data, "\n".join([*lines, *problem_lines(loaded)]))
+    return 0
