@@ -56,9 +56,10 @@ def mnist(folder: Path) -> tuple[Any, np.ndarray]:
 def usps(folder: Path) -> tuple[Any, np.ndarray]:
     """Return all digits (9298, 16, 16) uint8."""
     found = np.load(folder / "images" / "usps.npz")
-    return tuple(
-        np.concatenate([found[f"{part}_{what}"] for part in ("train", "test")]) for what in ("images", "labels")
+    images, labels = (
+        np.concatenate([found[f"{part}_{w}"] for part in ("train", "test")]) for w in ("images", "labels")
     )
+    return images, labels
 
 
 def counts(name: str):
@@ -159,7 +160,7 @@ def setting(text: str) -> tuple[str, Any]:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--method", required=True, help="a registered one, kmeans, pca+kmeans or ae+kmeans")
     parser.add_argument("--data", choices=tuple(SETS), required=True)
     parser.add_argument("--data-dir", type=Path, default=DATA)

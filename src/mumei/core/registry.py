@@ -188,6 +188,24 @@ _ENTRIES: dict[str, Entry] = {
         "Li, Chen, Poon and Zhang 2019, Learning Latent Superstructures in Variational Autoencoders",
         tags=("estimator", "table", "offline"),
     ),
+    "cluster/catgan": Entry(
+        "mumei.cluster.catgan:CatGAN",
+        "categorical GAN: a discriminator that is sure of a row's cluster, and unsure of what a generator makes",
+        "Springenberg 2016, Unsupervised and Semi-supervised Learning with Categorical Generative Adversarial Networks",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/clustergan": Entry(
+        "mumei.cluster.clustergan:ClusterGAN",
+        "ClusterGAN: a generator whose code has a discrete part, and an encoder that reads it off the rows",
+        "Mukherjee, Asnani, Lin and Kannan 2019, ClusterGAN: Latent Space Clustering in Generative Adversarial Networks",
+        tags=("estimator", "table", "offline"),
+    ),
+    "cluster/adec": Entry(
+        "mumei.cluster.adec:ADEC",
+        "adversarial deep embedded clustering: DEC with a discriminator in place of the reconstruction",
+        "Mrabah, Bouguessa and Ksantini 2020, Adversarial Deep Embedded Clustering",
+        tags=("estimator", "table", "offline"),
+    ),
     "network/mlp": Entry("mumei.nn.mlp:MLP", "fully connected network", tags=("network",)),
     "network/autoencoder": Entry("mumei.nn.mlp:Autoencoder", "mirrored fully connected autoencoder", tags=("network",)),
 }
