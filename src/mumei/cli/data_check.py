@@ -10,6 +10,7 @@ from mumei.cli.output import Output
 
 if TYPE_CHECKING:
     from mumei.data.checks import Report
+    from mumei.data.overlap import Matrix
 
 
 def check(
@@ -53,6 +54,7 @@ def check(
     from mumei.cli.reading import check_suffix
     from mumei.core.errors import MumeiError, UsageError
     from mumei.data.checks import chosen, run_checks
+    from mumei.data.overlap import matrix
 
     checks = chosen(_words(only), _words(skip))
     if codes:
@@ -74,7 +76,8 @@ def check(
         run_checks(c, only=_words(only), skip=_words(skip), beside=loaded if together else (), progress=progress)
         for c in loaded
     ]
-    _tell(output, reports, failed, examples, out)
+    shared = matrix(loaded) if together else None
+    _tell(output, reports, failed, examples, out, shared)
     return 0 if all(r.is_sound for r in reports) and not failed else 1
 
 
@@ -90,7 +93,14 @@ def _codes(output: Output, checks: list[Any]) -> int:
     return 0
 
 
-def _tell(output: Output, reports: list[Report], failed: dict[str, str], examples: int, out: Path | None) -> None:
+def _tell(
+    output: Output,
+    reports: list[Report],
+    failed: dict[str, str],
+    examples: int,
+    out: Path | None,
+    shared: Matrix | None,
+) -> None:
     from mumei.core import files
     from mumei.data.checks.core import SEVERITIES
 
@@ -99,6 +109,8 @@ def _tell(output: Output, reports: list[Report], failed: dict[str, str], example
         "reports": [r.to_json() for r in reports],
         "failed": failed,
     }
+    if shared is not None:
+        data["shared"] = [{"one": one, "other": other, "documents": n} for one, other, n in shared.rows()]
     lines = [line for report in reports for line in report.lines(examples)]
     lines += [f"{name}: could not be loaded: {why}" for name, why in failed.items()]
     if len(reports) + len(failed) > 1:
@@ -108,8 +120,8 @@ def _tell(output: Output, reports: list[Report], failed: dict[str, str], example
     if out is not None and out.suffix.lower() == ".json":
         files.write_json(out, data)
     elif out is not None:
-        from mumei.data.check_page import write_page
+        from mumei.data.checks.page import write_page
 
-        write_page(reports, failed, out)
+        write_page(reports, out, shared=shared, failed=list(failed.items()))
     lines += [f"report: {output.path(out)}"] if out is not None else []
     output.result({**data, "report": out}, "\n".join(lines))

@@ -36,11 +36,11 @@ COMMON = {
     "de": "der die das und ist nicht mit ein eine einer von bei auch wird wurde werden durch sich als auf dem des nach oder",
     "en": "the of and is in that with was for were by this from are which has have been their these we than had not",
     "es": "el los las y del por con para una que como más fue sin su se al entre pero sobre este esta años presenta",
-    "fr": "le les et des du une est dans pour par avec sur au aux qui plus été pas ce cette ou sont être son chez",
+    "fr": "le les et des du une est dans pour par avec sur au aux qui plus été pas ont ce ces cette ou sont être son chez",
     "it": "il gli di e della che con una per sono nel alla dei è stato anche delle più non come le dal questo",
     "nl": "het een van en is niet met zijn werd wordt bij ook door voor aan naar dat deze worden als dit maar uit",
     "pt": "os as e do da dos das uma com para por não foi mais ao como em pela entre são se no na sua",
-    "ro": "și de la cu din pentru este care pe sunt în nu au fost mai sau prin ale unui unei sa cel",
+    "ro": "și cu din pentru este care pe sunt în nu au fost mai sau prin ale unui unei sa cel",
     "sv": "och att det som en är av för med den till inte på ett om har var vid kan eller från även när",
 }
 LEAST, CLEAR = 40, 3.0  # words of a text to guess from; how much more of its words than of any other's

@@ -20,7 +20,7 @@ from mumei.data.documents import (
     Trigger,
 )
 from mumei.data.schemas import Entity, Normalized, Passage
-from mumei.data.statistics import metadata
+from mumei.data.metadata import metadata
 
 
 def test_kb():
