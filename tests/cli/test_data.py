@@ -272,3 +272,19 @@ def test_export_writes_and_says_what_has_no_place(brat, capsys, tmp_path):
     code, said = run(capsys, "export", brat, "--format", "brrat", "--out", tmp_path / "q")
     assert code == 2
     assert "'brat'" in said["error"]["message"]
+
+
+# --------------------------------------------------------------------------------------------------------------- view
+
+
+def test_view_writes_the_documents_asked_for(brat, capsys, tmp_path):
+    out = tmp_path / "view.html"
+    code, said = run(capsys, "view", brat, "--document", "d2", "--out", out)
+    assert (code, said["documents"], said["of"]) == (0, ["d2"], 2)
+    assert "TNF" in out.read_text()
+    code, said = run(capsys, "view", brat, "--limit", "1", "--out", out)
+    assert said["documents"] == ["d1"]
+    code, said = run(capsys, "view", brat, "--document", "d3", "--out", out)
+    assert code == 2
+    assert "'d1'" in said["error"]["message"]
+    assert run(capsys, "view", brat, "--out", "view.pdf")[0] == 2

@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
                 "mumei.cli.data_export:export",
                 "Write a corpus as Parquet, JSONL, for datasets, BRAT or CoNLL.",
             ),
+            "view": ("mumei.cli.data_export:view", "Write a page of documents with their annotations over the text."),
         },
         "Biomedical corpora from their native files: checked, counted, shown and exported under BigBIO's schemas.",
     ),

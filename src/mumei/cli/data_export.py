@@ -1,4 +1,4 @@
-"""`mumei data export`: a corpus in another form, by command."""
+"""`mumei data export` and `view`: a corpus in another form, and as a page, by command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mumei.cli.data import DEFAULT_SOURCE, Source, problem_lines
+from mumei.cli.data import DEFAULT_SOURCE, PAGES, Source, problem_lines
 from mumei.cli.output import Output
 
 
@@ -60,4 +60,45 @@ def export(
     lines += [f"not in {form}: {n:,} {what}" for what, n in sorted(written.notes.items())]
     lines += [f"licence: {terms}{f'; {caution}' if caution else ''}"]
     output.result(data, "\n".join([*lines, *problem_lines(loaded)]))
+    return 0
+
+
+def view(
+    corpus: str,
+    *,
+    out: Path = Path("view.html"),
+    document: tuple[str, ...] = (),
+    limit: int = 20,
+    given: Source = DEFAULT_SOURCE,
+    json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Write a page of documents with their annotations drawn over the text, as in BRAT.
+
+    Parameters
+    ----------
+    corpus
+        Name, configuration, recipe of your own (my.toml), or path of a folder, file or archive.
+    out
+        The page.
+    document
+        Id of a document. May be given many times.
+    limit
+        Documents shown where none is asked for by its id.
+    json
+        Print the result as one JSON document.
+    quiet
+        No progress.
+    """
+    output = Output(json=json, quiet=quiet)
+    from mumei.cli.reading import check_suffix
+    from mumei.data.view import chosen, write_page
+
+    check_suffix(out, PAGES)
+    loaded = given.load(corpus, output.progress())
+    records = chosen(loaded, document, limit)
+    write_page(loaded, records, out)
+    lines = [f"page: {output.path(out)}, {len(records):,} of {len(loaded):,} documents", *problem_lines(loaded)]
+    data = {"page": out, "documents": [record.id for record in records], "of": len(loaded)}
+    output.result(data, "\n".join(lines))
     return 0
