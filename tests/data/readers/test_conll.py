@@ -148,7 +148,7 @@ def test_options_are_checked(files):
 
 def test_wrong_encoding(files):
     given_files = files({"a.tsv": b"a\tO\n\xe9\tO\n", "b.tsv": b"a\tO\n"})
-    with pytest.raises(ReadError, match="a.tsv:2: byte 0xe9"):
+    with pytest.raises(ReadError, match=r"a\.tsv:2: byte 0xe9"):
         read(given_files)
     problems = Problems(keep_going=True)
     assert [d.id for d in read(given_files, problems)] == ["b_1"]

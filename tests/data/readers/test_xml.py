@@ -19,8 +19,10 @@ def one(files, content, name="a.xml"):
 
 
 def test_elements_have_their_lines_whatever_the_pieces(files, monkeypatch):
-    text = '<?xml version="1.0"?>\n<!-- <doc> -->\n<c a=">">\n<doc id="a>b"/>\n\n<doc\nid="2">é\u2028<doc2/>\n</doc>\n<docs/><doc>3</doc ></c>'
-    text = text.replace("<!-- <doc> -->\n", "<!-- no -->\n")
+    text = (
+        '<?xml version="1.0"?>\n<!-- no -->\n<c a=">">\n<doc id="a>b"/>\n\n<doc\nid="2">é\u2028<doc2/>\n</doc>\n'
+        "<docs/><doc>3</doc ></c>"
+    )
     file = one(files, text)
     expected = [(b'<doc id="a>b"/>', 4), ('<doc\nid="2">é\u2028<doc2/>\n</doc>'.encode(), 6), (b"<doc>3</doc >", 9)]
     for size in (1, 2, 3, 7, 50, 10_000):
@@ -110,41 +112,25 @@ SAMPLES = {
     "</text><annotation id='1'><infon key='MESH'>D1</infon><location offset='0' length='1'/><text>a</text></annotation>"
     "</passage><relation id='R1'><infon key='relation'>CID</infon><infon key='Chemical'>D1</infon><infon key='Disease'>D2"
     "</infon><node refid='1' role='x'/></relation></document></collection>",
-    "ddi": '<document id="d"><sentence id="d.s0" text="ab cd"><entity id="d.s0.e0" charOffset="0-1;3-4" type="drug" text="ab cd"/>'
-    '<pair id="d.s0.p0" e1="d.s0.e0" e2="d.s0.e0" ddi="true" type="int"/></sentence></document>',
+    "ddi": '<document id="d"><sentence id="d.s0" text="ab cd"><entity id="d.s0.e0" charOffset="0-1;3-4" type="drug" '
+    'text="ab cd"/><pair id="d.s0.p0" e1="d.s0.e0" e2="d.s0.e0" ddi="true" type="int"/></sentence></document>',
     "ppi": '<corpus source="x"><document id="d"><sentence charOffset="0-5" id="d.s0" text="ab cd"><entity charOffset="0-2" '
-    'id="d.s0.e0" text="ab" type="p"/><interaction e1="d.s0.e0" e2="d.s0.e0" id="d.s0.i0" type="PPI"/></sentence></document></corpus>',
+    'id="d.s0.e0" text="ab" type="p"/><interaction e1="d.s0.e0" e2="d.s0.e0" id="d.s0.i0" type="PPI"/></sentence>'
+    "</document></corpus>",
     "tac": '<Label drug="d"><Text><Section name="n" id="S1">ab cd</Section></Text><Mentions><Mention id="M1" section="S1" '
-    'type="AdverseReaction" start="0,3" len="2,2" str="ab cd"/></Mentions><Relations><Relation id="RL1" type="Effect" arg1="M1" '
-    'arg2="M1"/></Relations><Reactions><Reaction id="AR1" str="ab cd"><Normalization id="AR1.N1" meddra_pt_id="1"/></Reaction>'
+    'type="AdverseReaction" start="0,3" len="2,2" str="ab cd"/></Mentions><Relations><Relation id="RL1" type="Effect" '
+    'arg1="M1" arg2="M1"/></Relations><Reactions><Reaction id="AR1" str="ab cd"><Normalization id="AR1.N1" '
+    'meddra_pt_id="1"/></Reaction>'
     "</Reactions></Label>",
     "medline": "<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>1</PMID><Article><ArticleTitle>t</ArticleTitle><Abstract>"
     '<AbstractText Label="X">a</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle></PubmedArticleSet>',
-    "jats": '<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta><article-id pub-id-type="pmid">1</article-id>'
-    "<title-group><article-title>t</article-title></title-group></article-meta></front><body><sec><title>s</title><p>a<fig>"
+    "jats": '<article xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta><article-id pub-id-type="pmid">1'
+    "</article-id><title-group><article-title>t</article-title></title-group></article-meta></front><body><sec><title>s</title><p>a<fig>"
     "<caption><p>c</p></caption></fig></p></sec></body></article>",
 }
-PIECES = [
-    "<",
-    ">",
-    "/",
-    "&",
-    ";",
-    '"',
-    "'",
-    "\x00",
-    "\r\n",
-    "\u2028",
-    "é",
-    "0",
-    "-1",
-    "99999999999999999999",
-    "²",
-    "]]>",
-    "<!--",
-    " ",
-    ",",
-]
+# fmt: off
+PIECES = ["<", ">", "/", "&", ";", '"', "'", "\x00", "\r\n", "\u2028", "é", "0", "-1", "9" * 20, "²", "]]>", "<!--", " ", ","]
+# fmt: on
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -199,5 +185,5 @@ def test_keep_going_and_stopping_agree(files, name):
         list(readers.reader(name)([file], problems))
         assert problems.skipped == 1, content[:at]
         assert problems.found[-1].file == "a.xml"
-        with pytest.raises(ReadError, match="a.xml"):
+        with pytest.raises(ReadError, match=r"a\.xml"):
             list(readers.reader(name)([file], Problems()))

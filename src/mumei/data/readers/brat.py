@@ -33,6 +33,7 @@ def read_brat(
     *,
     encoding: str = "utf-8",
     passage_type: str = "text",
+    keep_triggers: bool = False,
     texts: str = "",
     concept_types: bool = False,
     database: str = NULL,
@@ -50,6 +51,8 @@ def read_brat(
         Of all files.
     passage_type : str
         Type of the one passage.
+    keep_triggers : bool
+        Whether the trigger of an event is an entity besides.
     texts : str
         Name of a file that holds all texts, a line a document: its name, a tab, its text. Other .txt files are passed over then.
     concept_types : bool
@@ -77,7 +80,10 @@ def read_brat(
         else:
             try:
                 content = held[name] if held is not None else text.text(encoding) if text is not None else ""
-                made = _document(name, content, text or first, members, problems, encoding, passage_type)
+                passage = Passage(name + "_text", passage_type, [content], [(0, len(content))])
+                begun = Document(name, name, [passage], file=(text or first).name, line=1)
+                builder = _Builder(begun, keep_triggers)
+                made = _document(builder, members, problems, encoding)
             except ReadError as error:
                 problems.bad(error.message, error.file, error.line, error.document or name)
                 continue
@@ -121,17 +127,9 @@ def _groups(files: Sequence[SourceFile]) -> dict[str, dict[str, SourceFile]]:
     return groups
 
 
-def _document(
-    name: str,
-    text: str,
-    file: SourceFile,
-    members: dict[str, SourceFile],
-    problems: Problems,
-    encoding: str,
-    passage_type: str,
-) -> list[Document]:
-    passage = Passage(name + "_text", passage_type, [text], [(0, len(text))])
-    builder = _Builder(Document(name, name, [passage], file=file.name, line=1))
+def _document(builder: _Builder, members: dict[str, SourceFile], problems: Problems, encoding: str) -> list[Document]:
+    """Return the document with the annotations of its files, or none after `problems.bad`."""
+    name = builder.made.id
     for suffix in ANNOTATIONS:
         if suffix not in members:
             continue
@@ -168,8 +166,8 @@ FORMS = {  # what a line should look like, for messages
 class _Builder:
     """Collects the lines of one document; references may point forwards."""
 
-    def __init__(self, document: Document):
-        self.made = document
+    def __init__(self, document: Document, keep_triggers: bool):
+        self.made, self.keep_triggers = document, keep_triggers
         self.prefix = document.id + "_"
         self.spans: dict[str, Entity] = {}  # local id -> text-bound annotation
         self.events: list[tuple[str, str, str, list[Argument]]] = []  # id, type, trigger's local id, arguments
@@ -274,7 +272,7 @@ class _Builder:
             span = self.spans[trigger]
             triggers.add(trigger)
             self.made.events.append(Event(name, kind, Trigger(span.text, span.offsets, span.id), arguments))
-        triggers -= self.named
+        triggers = set() if self.keep_triggers else triggers - self.named
         self.made.entities = [span for name, span in self.spans.items() if name not in triggers]
         return self.made
 
