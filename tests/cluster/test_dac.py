@@ -113,6 +113,15 @@ def test_growth_is_a_number_of_at_least_zero(given):
         DAC(**SMALL, growth=given).fit(blobs()[0])
 
 
+def test_two_clusters_need_no_relu_at_the_end():
+    """Units that are all off are a third direction: without it both groups of plain data are found from every seed."""
+    y = np.arange(80) // 40
+    X = y[:, None] + np.random.default_rng(0).normal(0, 0.1, (80, 4))
+    for seed in range(3):
+        model = DAC(n_clusters=2, hidden=(32,), batch_size=16, last="identity", random_state=seed).fit(X)
+        assert model.evaluate(y)["acc"] > 0.95
+
+
 def test_unsure_pairs_are_one_of_two_things():
     with pytest.raises(UsageError, match="unsure"):
         DAC(**SMALL, unsure="alike").fit(blobs()[0])

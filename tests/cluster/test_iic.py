@@ -97,7 +97,7 @@ def test_heads_take_turns_by_epochs():
 
 def test_it_finds_groups_and_says_how_rows_were_altered():
     X, y = blobs(300)
-    model = IIC(n_clusters=3, hidden=(32,), epochs=30, random_state=0).fit(X)
+    model = IIC(n_clusters=3, hidden=(32,), batch_size=32, random_state=0).fit(X)
     assert model.evaluate(y)["acc"] > 0.95
     assert np.array_equal(model.predict(X), model.labels_)
     assert any("altered copies" in note for note in model.notes_)

@@ -88,7 +88,7 @@ class AugmentedClusterer(Clusterer):
     @classmethod
     def example(cls) -> Any:
         """Return a small one for tests."""
-        return cls(n_clusters=3, epochs=4, batch_size=32, hidden=(16,))
+        return cls(n_clusters=3, epochs=20, batch_size=16, hidden=(16,))
 
     def make_networks(self, run: Run) -> dict[str, nn.Module]:
         """Return what alters rows, the encoder, and the method's heads."""
