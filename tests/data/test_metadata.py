@@ -19,8 +19,8 @@ from mumei.data.documents import (
     TextToText,
     Trigger,
 )
-from mumei.data.schemas import Entity, Normalized, Passage
 from mumei.data.metadata import metadata
+from mumei.data.schemas import Entity, Normalized, Passage
 
 
 def test_kb():
