@@ -121,6 +121,7 @@ def test_the_papers_preset_begins_from_random_weights():
     assert model.initial_labels_ is None
     assert {r["phase"] for r in model.history_} == {"clustering"}
     assert (model.settings_["n_latent"], model.settings_["n_w"], model.settings_["floor"]) == (200, 150, 0.5)
+    assert GMVAE(**{**SMALL, "n_clusters": None}, options={"init": "none"}).fit(blobs(90)[0]).n_clusters_ == 3
     for record in model.history_:
         assert record["loss"] == pytest.approx(
             sum(record[name] for name in ("reconstruction", "code", "w", "cluster")), rel=1e-4

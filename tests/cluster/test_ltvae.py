@@ -11,9 +11,12 @@ from variational_toys import NOISE, SHIFT, SLOPE, make_view, straight_net, total
 
 import mumei
 from mumei.cluster.latent_tree import LatentTree, Tree
-from mumei.cluster.ltvae import LTVAE, TreePrior
-from mumei.cluster.variational import LatentView
+from mumei.cluster.ltvae import LTVAE, TreePrior, chosen_rows, sampled_codes, search
+from mumei.cluster.variational import LatentView, start_variances
+from mumei.core.batches import Rows
 from mumei.core.errors import UsageError
+from mumei.vae.likelihoods import Gaussian
+from mumei.vae.network import VAENet
 
 
 def one_facet(weights, means, variances) -> LatentTree:
@@ -58,6 +61,31 @@ def two_clusterings(n: int = 240):
     one, other = rng.integers(0, 3, n), rng.integers(0, 2, n)
     centres, more = rng.normal(0, 4, (3, 3)), rng.normal(0, 4, (2, 3))
     return np.hstack([centres[one], more[other]]) + 0.5 * rng.normal(size=(n, 6)), one, other
+
+
+def test_a_search_splits_facets_and_leaves_what_it_cannot_better():
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(0, 3, 400), rng.integers(0, 2, 400)
+    z = rng.normal(size=(400, 4)).astype(np.float32)
+    z[:, 0] += 6 * one
+    z[:, 1] += 6 * (one == 1)
+    z[:, 2:] += 6 * other[:, None]
+    head = LatentTree(3, 4)
+    assert search(head, z, 3, 0, np.eye(3)[one])
+    assert (head.facet.tolist(), head.states[:2].tolist()) == ([0, 0, 1, 1], [3, 2])
+    assert np.mean(head(torch.from_numpy(z)).argmax(1).numpy() == one) > 0.97
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    assert not search(head, z, 3, 1)
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+
+
+def test_codes_of_a_search_are_samples_of_the_posterior():
+    net = VAENet(Gaussian(4), 2, (8,), seed=0)
+    start_variances(net, torch.tensor([0.25, 4.0]))
+    x = torch.zeros(4000, 4)
+    z = sampled_codes({"vae": net}, Rows(x), np.arange(4000), 0)
+    np.testing.assert_allclose(z.std(0), [0.5, 2.0], rtol=0.05)
+    assert len(chosen_rows(4000, {"structure_share": 0.1, "structure_least": 50}, 0)) == 400
 
 
 def test_facets_are_told_and_come_back_from_a_folder(tmp_path):

@@ -75,6 +75,7 @@ def test_the_error_of_counts_is_their_likelihood_over_the_columns():
         (VaDE(**SMALL, likelihood="normal"), "likelihood 'normal'"),
         (VaDE(**SMALL, reconstruction="nb"), "VaDE has no such setting"),
         (VaDE(**SMALL, options={"init": "random"}), "init"),
+        (VaDE(**SMALL, options={"init": "none"}), "init"),
         (IDEC(**SMALL, reconstruction="mae"), "reconstruction"),
     ],
 )

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from mumei.cluster.initial import Start
+from mumei.cluster.initial import INITS, Start
 from mumei.cluster.likelihoods import likelihood_of
 from mumei.cluster.mixture import LOG_VARIANCE, log_densities
 from mumei.cluster.run import Run
@@ -232,6 +232,7 @@ class GMVAE(VariationalClusterer):
     }
     LEAST: ClassVar[dict[str, float]] = {**VariationalClusterer.LEAST, "n_w": 1, "floor": 0.0, "prior_hidden": 1}
     view_class: ClassVar[type[LatentView]] = BentView
+    inits: ClassVar[tuple[str, ...]] = (*INITS, "none")
 
     def make_network(self, run: Run, latent: int) -> VAENet:
         """Return the network with two codes."""

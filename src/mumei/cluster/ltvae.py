@@ -32,14 +32,16 @@ from torch import Tensor, nn
 from mumei.cluster.drivers import in_blocks
 from mumei.cluster.latent_tree import LatentTree
 from mumei.cluster.run import Run
-from mumei.cluster.structure import climb, fit_facet, make_tree
+from mumei.cluster.structure import Facet, climb, fit_facet, make_tree
 from mumei.cluster.terms import Term
 from mumei.cluster.variational import LatentDriver, NegativeLogLikelihood, VariationalClusterer
 from mumei.core import seeds
+from mumei.core.batches import Rows
 from mumei.core.config import at_least
 from mumei.core.errors import UsageError
 from mumei.core.method import At
 from mumei.vae.likelihoods import LOG_2PI
+from mumei.vae.objective import reparameterise
 
 
 @dataclass
@@ -58,8 +60,10 @@ class TreePrior(Term):
         view.nets["head"].absorb(view.z.detach())
 
 
-def search(head: LatentTree, z: np.ndarray, n_clusters: int, seed: int, weights: np.ndarray | None = None) -> None:
-    """Give a tree the structure and the statistics that the codes z (n, d) suggest, from the one that it has.
+def search(head: LatentTree, z: np.ndarray, n_clusters: int, seed: int, weights: np.ndarray | None = None) -> bool:
+    """Give a tree the structure that the codes z (n, d) suggest, and its statistics, beginning from the one that it has.
+
+    A tree whose structure is not bettered keeps its statistics, or gets those of `weights`.
 
     Parameters
     ----------
@@ -68,7 +72,12 @@ def search(head: LatentTree, z: np.ndarray, n_clusters: int, seed: int, weights:
     n_clusters : int
     seed : int
     weights : ndarray (n, n_clusters), optional
-        What p(y_0|z) begins with; without it the tree's own.
+        What p(y_0|z) begins with, all dimensions in one facet; without it the tree's own.
+
+    Returns
+    -------
+    bool
+        Whether a better structure was found.
     """
     facet = np.zeros(z.shape[1], dtype=np.int64) if weights is not None else head.facet.numpy()
     if weights is None:
@@ -79,7 +88,11 @@ def search(head: LatentTree, z: np.ndarray, n_clusters: int, seed: int, weights:
         every, states = [weights], [n_clusters]
     columns = [tuple(np.flatnonzero(facet == f).tolist()) for f in range(len(every))]
     begun = [fit_facet(z, own, every[f][:, : states[f]]) for f, own in enumerate(columns)]
-    head.place(make_tree(z, climb(z, begun, n_clusters, seed), n_clusters))
+    found = climb(z, begun, n_clusters, seed)
+    bettered = [f.columns for f in found] != columns
+    if bettered or weights is not None:
+        head.place(make_tree(z, found if bettered else [Facet(columns[0], every[0], 0.0)], n_clusters))
+    return bettered
 
 
 class TreeDriver(LatentDriver):
@@ -90,20 +103,24 @@ class TreeDriver(LatentDriver):
         count = self.counts["refreshes"]
         if count and count % self.settings["structure_every"] == 0:
             head = cast("LatentTree", at.nets["head"])
-            rng = seeds.torch_generator(self.seed, "structure", at.step)
-            order = torch.randperm(len(at.data), generator=rng)[: self.sampled(len(at.data))]
-            z = in_blocks(self.owner.encode, at.nets, at.data, at.runtime.device).index_select(0, order.sort().values)
-            search(head, z.numpy(), head.counts.shape[0], seeds.child(self.seed, "structure", at.step))
+            seed = seeds.child(self.seed, "structure", at.step)
+            z = sampled_codes(at.nets, at.data, chosen_rows(len(at.data), self.settings, seed), seed)
+            search(head, z, head.counts.shape[0], seed)
         return super().refresh(batch, at)
 
-    def sampled(self, rows: int) -> int:
-        """Return how many rows a search looks at."""
-        return sample_size(rows, self.settings)
+
+def chosen_rows(rows: int, settings: Mapping[str, Any], seed: int) -> np.ndarray:
+    """Return the numbers of those rows that a search looks at: `structure_share` of them, at least `structure_least`, or all."""
+    most = max(int(settings["structure_share"] * rows), settings["structure_least"])
+    return seeds.sample_rows(rows, most, seed, "structure")
 
 
-def sample_size(rows: int, settings: Mapping[str, Any]) -> int:
-    """Return `structure_share` of the rows, at least `structure_least` of them or all."""
-    return min(rows, max(int(settings["structure_share"] * rows), settings["structure_least"]))
+def sampled_codes(nets: Mapping[str, nn.Module], data: Rows, chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Return samples of q(z|x) (n, latent) for the chosen rows: what the prior is a prior of."""
+    part = Rows(tuple(array[chosen] for array in data.arrays))
+    moments = in_blocks(lambda nets, x: torch.cat(nets["vae"].encode(x), 1), nets, part)
+    mean, log_variance = moments.chunk(2, 1)
+    return reparameterise(mean, log_variance, 1, seeds.torch_generator(seed, "codes"))[0].numpy()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -131,7 +148,7 @@ class LTVAE(VariationalClusterer):
     em_rate: float | None = None
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "robust": {"structure_every": 10, "em_rate": 0.05, "structure_share": 0.1, "structure_least": 2000},
+        "robust": {"structure_every": 10, "em_rate": 0.01, "structure_share": 0.1, "structure_least": 2000},
         "paper": {
             "structure_every": 10,
             "em_rate": 0.01,
@@ -170,13 +187,11 @@ class LTVAE(VariationalClusterer):
         """Fit a mixture to the codes, all dimensions in one facet, then look for a structure; return the mixture's labels."""
         labels = super().initialise(nets, run)
         if labels is not None:
-            z = in_blocks(self.encode, nets, run.rows).numpy()
-            chosen = seeds.numpy_generator(run.seed, "structure").permutation(len(z))[
-                : sample_size(len(z), run.settings)
-            ]
-            chosen.sort()
-            begun = np.eye(run.n_clusters)[labels[chosen]]
-            search(cast("LatentTree", nets["head"]), z[chosen], run.n_clusters, run.seed, begun)
+            chosen = chosen_rows(len(labels), run.settings, run.seed)
+            z = sampled_codes(nets, run.rows, chosen, run.seed)
+            search(
+                cast("LatentTree", nets["head"]), z, run.n_clusters, run.seed, np.eye(run.n_clusters)[labels[chosen]]
+            )
         return labels
 
     def place(self, nets: dict[str, nn.Module], start: Any) -> None:

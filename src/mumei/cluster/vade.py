@@ -11,10 +11,11 @@ the second. z is one sample of q(z|x), in gamma too. Weights come from an autoen
 code; everything then learns by gradient. The label is the c with the largest gamma.
 
 Departures, `preset="paper"`: the autoencoder is trained end to end and by the likelihood, not layer by layer; the learning rate
-falls along a cosine in place of x0.9 every 10 epochs down to a tenth; Adam's epsilon is torch's; pi is a softmax, so that it
-stays a distribution. The labels are taken at the mean of q(z|x), not at a sample, so that they do not change from call to call.
-The authors' program stops runs that begin badly by true labels: that is not done. The robust default trains for fewer steps,
-with a Gaussian likelihood whose variances are learned, and an emptied component begins anew.
+rises for a tenth of the steps, then falls along a cosine, in place of x0.9 every 10 epochs down to a tenth; Adam's epsilon is
+torch's; pi is a softmax, so that it stays a distribution. The labels are taken at the mean of q(z|x), not at a sample, so that
+they do not change from call to call. The authors' program stops runs that begin badly by true labels: that is not done. The
+robust default trains for fewer steps, with a Gaussian likelihood whose variances are learned, and an emptied component begins
+anew.
 """
 
 from __future__ import annotations

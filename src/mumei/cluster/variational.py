@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from mumei.cluster.autoencoder import AutoencoderClusterer
 from mumei.cluster.drivers import OneOptimizer, in_blocks
-from mumei.cluster.initial import initial_clustering
+from mumei.cluster.estimator import Clusterer
+from mumei.cluster.initial import INITS, initial_clustering
 from mumei.cluster.likelihoods import check_rows, likelihood_of, preparation_for
 from mumei.cluster.pretraining import pretrain
 from mumei.cluster.run import Run
@@ -37,7 +38,6 @@ from mumei.vae.objective import reparameterise
 
 START_SHARE = 0.1  # of a code dimension's variance: what q(z|x) begins with
 NOT_HERE = ("alpha", "noise", "reconstruction")  # settings of autoencoders
-STARTS = ("kmeans", "gmm", "none")
 
 
 class LatentView(View):
@@ -113,7 +113,7 @@ class VariationalClusterer(AutoencoderClusterer):
         What the decoder's output means: "gaussian", "bernoulli", "poisson", "nb", "zinb", or a dict with options, as in
         `mumei.vae.choose.make_likelihood`. Grey values may be given to "bernoulli"; counts have their row's sum as library size.
     others
-        Those of `mumei.cluster.autoencoder.AutoencoderClusterer`; "init" may be "none".
+        Those of `mumei.cluster.autoencoder.AutoencoderClusterer`, but for `reconstruction`.
     """
 
     likelihood: Any = None
@@ -129,6 +129,7 @@ class VariationalClusterer(AutoencoderClusterer):
     learns: ClassVar[tuple[str, ...]] = ("vae", "head")
     driver_class: ClassVar[type[OneOptimizer]] = LatentDriver
     view_class: ClassVar[type[LatentView]] = LatentView
+    inits: ClassVar[tuple[str, ...]] = INITS  # components that begin alike would stay alike
 
     def preprocess_as(self, settings: Mapping[str, Any]) -> str:
         """Return the preparation that the likelihood asks for."""
@@ -156,15 +157,19 @@ class VariationalClusterer(AutoencoderClusterer):
         """Fit the network as an autoencoder, then give q its first variances; nothing without an initial clustering."""
         net = cast("VAENet", nets["vae"])
         check_rows(net.likelihood, run.arrays)
+        one_of("init", run.settings["init"], self.inits)
         if run.settings["init"] == "none":
             return []
-        one_of("init", run.settings["init"], STARTS)
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
         to = {"cache": run.cache, "out": run.folder("pretrain"), "progress": run.progress, "label": "pre-training"}
         records = pretrain(AsAutoencoder(net), run.rows, config, **to)
         z = in_blocks(self.encode, nets, run.rows)
         start_variances(net, START_SHARE * z.var(0, unbiased=False))
         return records
+
+    def space(self, run: Run) -> np.ndarray:
+        """Return the pre-trained code (n, latent), or principal components where nothing is pre-trained."""
+        return Clusterer.space(self, run) if run.settings["init"] == "none" else super().space(run)
 
     def initialise(self, nets: dict[str, nn.Module], run: Run) -> np.ndarray | None:
         """Give the head a mixture fitted to the codes; return its labels."""
