@@ -202,6 +202,13 @@ def test_zip_declares_a_smaller_size(tmp_path):
     refused(tmp_path, bytes(content), "cannot unpack")
 
 
+def test_zip_cut_at_its_beginning(tmp_path):
+    """The directory then names a place before the file's beginning, where no seek can go."""
+    content = zip_bytes([("a.txt", b"alpha"), ("b.txt", b"beta")])
+    at = content.index(b"a.txt")
+    refused(tmp_path, content[:at] + content[at + 4 :], "a header points out of the file")
+
+
 def test_zip_wrong_checksum(tmp_path):
     content = zip_bytes([("f", b"abcdefgh")], zipfile.ZIP_STORED).replace(b"abcdefgh", b"abcdefgX")
     refused(tmp_path, content, "CRC")

@@ -9,7 +9,9 @@ methods other than stored and deflate are refused; permissions, owners and dates
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
+import io
 import lzma
 import os
 import re
@@ -114,6 +116,18 @@ class _Guard:
         return self.last
 
 
+class _Archive(io.BufferedReader):
+    """The archive file; a place before its beginning, which damaged directories of a zip name, is no fault of the disk."""
+
+    def seek(self, target: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(target, whence)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise DataError("a header points out of the file") from error
+
+
 def safe_extract(
     archive: Path | str,
     folder: Path | str,
@@ -180,7 +194,7 @@ def safe_extract(
 def _unpack(archive: Path, folder: Path, limits: _Limits) -> None:
     """Write all members below `folder`; everything that is wrong with the archive becomes `DataError`."""
     try:
-        with open(archive, "rb") as handle:
+        with _Archive(open(archive, "rb", buffering=0)) as handle:
             start = handle.read(6)
             handle.seek(0)
             if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
