@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mumei.core.errors import MumeiError
+from mumei.core.errors import MumeiError, UsageError
 from mumei.data.documents import Argument, Attribute, Coreference, Document, Event, Relation, Trigger
 from mumei.data.readers.base import Problems, ReadError, files_below
 from mumei.data.readers.brat import FORMS, read_brat
@@ -105,6 +105,59 @@ def test_bad_lines_are_named(files, line, message):
 def test_event_without_its_trigger(files):
     with pytest.raises(ReadError, match="event E1 has the trigger T1, which is not annotated"):
         read(files({"x.txt": TEXT, "x.ann": "E1\tGrowth:T1\n"}))
+
+
+def test_all_texts_in_one_file(files):
+    given_files = files(
+        {
+            "c/corpus.txt": "x\tab cd\ny\te\u2028f\tg\n",
+            "c/ann/x.ann": "T1\tGene 3 5\tcd\n",
+            "c/ann/y.ann": "",
+            "c/README.txt": "",
+        }
+    )
+    found = read(given_files, texts="corpus.txt")
+    assert [(d.id, d.text(), d.file) for d in found] == [
+        ("x", "ab cd", "c/ann/x.ann"),
+        ("y", "e\u2028f\tg", "c/ann/y.ann"),
+    ]
+    with pytest.raises(UsageError, match=r"there is no file texts\.txt"):
+        read(given_files, texts="texts.txt")
+    for text, message in (
+        ("x\tab\nx\tcd\n", "is given twice"),
+        ("x\n", "expected a document's name, a tab and its text"),
+    ):
+        with pytest.raises(ReadError, match=message):
+            read(files({"corpus.txt": text, "x.ann": ""}, message[:5]), texts="corpus.txt")
+    with pytest.raises(
+        ReadError, match=r"y\.ann, document y: annotations without their text, which is not in corpus\.txt"
+    ):
+        read(files({"corpus.txt": "x\ta\n", "y.ann": ""}, "none"), texts="corpus.txt")
+
+
+def test_types_that_are_concepts(files):
+    ann = 'T1\tC1 0 4\tleft\n#1\tAnnotatorNotes T1\t"C1", "Left", "A|B" ,"CONC"\nT2\tC2 5 8\tand\n'
+    (found,) = read(files({"x.txt": TEXT, "x.ann": ann}), concept_types=True, database="UMLS")
+    assert [(e.type, e.normalized) for e in found.entities] == [
+        ("CONC", [Normalized("UMLS", "C1")]),
+        ("C2", [Normalized("UMLS", "C2")]),
+    ]
+
+
+def test_triggers_may_stay_entities(files):
+    given_files = files({"x.txt": TEXT, "x.ann": "T1\tGrowth 20 24\tgrow\nE1\tGrowth:T1\n"})
+    assert [len(read(given_files, keep_triggers=keep)[0].entities) for keep in (False, True)] == [0, 1]
+
+
+def test_wrong_encoding_costs_its_document(files):
+    given_files = files(
+        {"x.txt": b"\xe9", "x.ann": "", "y.txt": "a", "y.ann": b"T1\tG 0 1\t\xe9\n", "z.txt": "a", "z.ann": ""}
+    )
+    with pytest.raises(ReadError, match=r"x\.txt:1.*byte 0xe9"):
+        read(given_files)
+    problems = Problems(keep_going=True)
+    assert [d.id for d in read_brat(given_files, problems)] == ["z"]
+    assert [p.file for p in problems.found] == ["x.txt", "y.ann"]
 
 
 PIECES = [

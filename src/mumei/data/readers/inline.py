@@ -72,8 +72,7 @@ def _patterns(marks: Mapping[str, Any]) -> _Marks:
         if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(mark, str) and mark for mark in pair):
             raise UsageError(f"marks of {kind!r} have to be two strings, before and behind a mention; got {pair!r}.")
         start, end = map(re.escape, pair)
-        # None of the marks within: the scan of a line stays linear, and a mention is the shortest.
-        pattern = re.compile(rf"{start}((?:(?!{end}).)*\S(?:(?!{end}).)*){end}")
+        pattern = re.compile(rf"{start}((?:(?!{end}).)+){end}")
         if len(pair[1]) == 1:
             pattern = re.compile(rf"{start}([^{end}]+){end}")
         found.append((kind, pattern, len(pair[0]), len(pair[1])))
@@ -120,9 +119,17 @@ def _document(file: SourceFile, number: int, line: str, patterns: _Marks, passag
     text, spans = _without(line, drop, found) if found else (line, [])
     entities = [
         Entity(f"{name}_T{n}", kind, [text[start:end]], [(start, end)], [])
-        for n, (start, end, kind) in enumerate(sorted(s for s in spans if s[0] < s[1]), 1)
+        for n, (start, end, kind) in enumerate(sorted(_trimmed(text, spans)), 1)
     ]
     return Document(name, name, [_passage(name, passage_type, text)], entities, file=file.name, line=number)
+
+
+def _trimmed(text: str, spans: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+    """Yield the spans without blanks at their ends, which marks of another kind may have left; none without a character."""
+    for start, end, kind in spans:
+        inner = text[start:end]
+        if inner and not inner.isspace():
+            yield start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip()), kind
 
 
 def _without(
