@@ -38,3 +38,65 @@ def files(tmp_path):
         return files_below(tmp_path / folder)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def mutate():
+    """A function that changes bytes in one to four places, as hypothesis draws: cut, bytes left out, bytes put in."""
+    from hypothesis import strategies as st
+
+    pieces = [
+        b"\x00",
+        b"\xff",
+        b"\r",
+        b"\n",
+        b'"',
+        b"<",
+        b"&#0;",
+        b"]",
+        b"}",
+        b"\t",
+        b",",
+        "\u2028".encode(),
+        b"\xed\xa0\x80",
+    ]
+
+    def change(data, content: bytes) -> bytes:
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(content)))
+            kind = data.draw(st.sampled_from(["cut", "leave out", "put in", "again"]))
+            if kind == "cut":
+                content = content[:at]
+            elif kind == "leave out":
+                content = content[:at] + content[at + data.draw(st.integers(1, 9)) :]
+            elif kind == "put in":
+                content = content[:at] + data.draw(st.sampled_from(pieces)) + content[at:]
+            else:
+                content = content[:at] + content[data.draw(st.integers(0, at)) :]
+        return content
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def survives(tmp_path_factory):
+    """A function that reads {name: bytes} both ways: a `MumeiError`, or the same problems kept with file and place."""
+    from mumei.core.errors import MumeiError
+    from mumei.data.readers.base import Problems, files_below
+
+    def read(reader, contents: dict[str, bytes], **options):
+        folder = tmp_path_factory.mktemp("fuzz")
+        for name, content in contents.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        given, problems = files_below(folder), Problems(keep_going=True)
+        kept = list(reader(given, problems, **options))
+        assert all(p.file for p in problems.found)
+        try:
+            assert list(reader(given, Problems(), **options)) == kept
+            assert problems.skipped == 0
+        except MumeiError:
+            assert problems.skipped > 0
+        return kept
+
+    return read

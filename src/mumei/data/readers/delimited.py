@@ -139,4 +139,4 @@ def _quoted(text: str, at: int, delimiter: str, quote: str) -> tuple[list[str], 
         at += 1
 
 
-read_delimited = row_reader(delimited_rows, table=True)
+read_delimited = row_reader(delimited_rows, (".csv", *TABS), table=True)

@@ -106,4 +106,4 @@ def _pieces(element: Any) -> Iterator[str]:
             yield from _pieces(child)
 
 
-read_docx = row_reader(docx_rows, table=True)
+read_docx = row_reader(docx_rows, (".docx",), table=True)

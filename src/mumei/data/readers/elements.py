@@ -61,4 +61,4 @@ def _child(element: Any, mixed: frozenset[str]) -> Any:
     return _row(element, mixed) if element.attrib or len(element) else element.text or ""
 
 
-read_xml = row_reader(xml_rows)
+read_xml = row_reader(xml_rows, (".xml",))

@@ -188,5 +188,5 @@ class _Walk:
         return ReadError(f"the JSON is broken: {message}, at {seen}", self.file.name, self.line_at(at))
 
 
-read_json = row_reader(json_rows)
-read_jsonl = row_reader(jsonl_rows)
+read_json = row_reader(json_rows, (".json",))
+read_jsonl = row_reader(jsonl_rows, (".jsonl", ".ndjson"))

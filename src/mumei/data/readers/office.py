@@ -80,7 +80,7 @@ def opened(file: SourceFile) -> Iterator[Package]:
         try:
             folder = safe_extract(file.path, Path(temporary) / "parts", max_bytes=LARGEST, max_files=PARTS)
         except DataError as error:
-            raise ReadError(f"it cannot be unpacked: {error}", file.name) from error
+            raise ReadError(f"it cannot be unpacked: {error.__cause__ or error}", file.name) from error
         yield Package(folder, file.name)
 
 

@@ -14,7 +14,8 @@ fields
 prefix
     Stands before every id, for ids that are unique in their file only.
 main
-    Pattern of the names of those files whose rows are records, all by default; the others are for lookups.
+    Pattern of the names of those files whose rows are records; the others are for lookups. By default those with an ending of
+    the format, or all where none has one.
 lookups
     Rows of other files that belong to a row: `<name> = { files = pattern, by = path in the row, key = path in the other row
     ("#key") }`, and any of the format's own options. The row then has the other one, or nothing, under the name.
@@ -157,8 +158,18 @@ def mapping_of(schema: str, fields: dict[str, Any] | None, keep: Any, drop: Any,
     )
 
 
-def row_reader(rows: Rows, *, table: bool = False) -> Callable[..., Iterator[Record]]:
-    """Return the reader of a format whose rows a function gives; `table`: every row of a file has the same keys."""
+def row_reader(rows: Rows, endings: tuple[str, ...] = (), *, table: bool = False) -> Callable[..., Iterator[Record]]:
+    """Return the reader of a format whose rows a function gives.
+
+    Parameters
+    ----------
+    rows : Rows
+        The function.
+    endings : tuple of str
+        Of the format's files, in lower case.
+    table : bool
+        Whether every row of a file has the same keys.
+    """
     parameters = signature(rows).parameters
     own = {n: p for n, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
 
@@ -169,7 +180,7 @@ def row_reader(rows: Rows, *, table: bool = False) -> Callable[..., Iterator[Rec
         schema: str = "",
         fields: dict[str, Any] | None = None,
         prefix: str = "",
-        main: str = "*",
+        main: str = "",
         lookups: dict[str, dict[str, Any]] | None = None,
         keep: dict[str, Any] | None = None,
         drop: dict[str, Any] | None = None,
@@ -184,7 +195,10 @@ def row_reader(rows: Rows, *, table: bool = False) -> Callable[..., Iterator[Rec
         mapping = mapping_of(schema, fields, keep, drop, prefix)
         for name, given in (lookups or {}).items():
             mapping.lookups[name] = _lookup(name, given, rows, files, options, own)
-        chosen = [file for file in files if fnmatchcase(file.name, main)]
+        if main:
+            chosen = [file for file in files if fnmatchcase(file.name, main)]
+        else:
+            chosen = [file for file in files if file.name.lower().endswith(endings)] or files
         if files and not chosen:
             raise UsageError(f"no file fits main={main!r}; there are {[f.name for f in files[:3]]}.")
         if "files" in parameters:

@@ -160,4 +160,4 @@ def _date(stored: str, old: bool) -> str:
     return at.strftime("%Y-%m-%d") if days == int(days) else at.isoformat()
 
 
-read_xlsx = row_reader(xlsx_rows, table=True)
+read_xlsx = row_reader(xlsx_rows, (".xlsx",), table=True)
