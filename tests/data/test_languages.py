@@ -30,6 +30,7 @@ def test_no_guess():
     assert guess("") == ""
     assert guess(TEXTS["en"]) == ""  # too short
     assert guess("BRCA1 TP53 EGFR KRAS " * 30) == ""
+    assert guess("hepatitis A and hepatitis E, type A, type E " * 10) != "pt"
     assert guess((TEXTS["en"] + TEXTS["de"]) * 3) == ""
 
 

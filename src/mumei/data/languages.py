@@ -44,6 +44,7 @@ COMMON = {
     "sv": "och att det som en är av för med den till inte på ett om har var vid kan eller från även när",
 }
 LEAST, CLEAR = 40, 3.0  # words of a text to guess from; how much more of its words than of any other's
+DIFFERENT = 5  # of its words have to occur: "E" and "A" again and again are no Portuguese
 _WORD = re.compile(r"[^\W\d_]+")
 _SCRIPTS = {
     "ja": re.compile("[\u3040-\u30ff]"),
@@ -79,5 +80,7 @@ def guess(text: str) -> str:
     found = Counter(code for word in words for code in _OWNERS.get(word, ()))
     best = found.most_common(2)
     if not best or best[0][1] < len(words) / 10 or (len(best) > 1 and best[0][1] < CLEAR * best[1][1]):
+        return ""
+    if sum(best[0][0] in _OWNERS.get(word, ()) for word in set(words)) < DIFFERENT:
         return ""
     return best[0][0]

@@ -667,3 +667,24 @@ def test_sound_corpora_give_nothing(name):
     report = run_checks(corpus, skip=["CT02"] if name == "text" else [])
     assert report.findings == []
     assert report.is_sound
+
+
+@pytest.mark.parametrize(
+    "text", ["25.0\u00a0×\u00a0103/mcL", "√2 ≈ 1.4", "‚a‘", "naïve T cells, Ångström, œdème", "Â, Ã and É"]
+)
+def test_signs_that_are_meant_are_no_damage(text):
+    rows = [LabelledText("a", "a", text, ["x"], split="test")]
+    assert run_checks(corpus_of({"test": rows}, "text"), only=["TX04"]).findings == []
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "mac_roman"])
+@pytest.mark.parametrize("sign", "µ…–éβ")
+def test_damage_by_each_encoding_is_found(sign, encoding):
+    try:
+        damaged = sign.encode().decode(encoding)
+    except UnicodeDecodeError:
+        pytest.skip("the encoding has no such bytes")
+    rows = [LabelledText("a", "a", f"so {damaged} it is", ["x"], split="test")]
+    report = run_checks(corpus_of({"test": rows}, "text"), only=["TX04"])
+    assert report.found == {"TX04": 1}
+    assert repr(sign) in report.findings[0].message

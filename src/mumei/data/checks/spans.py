@@ -180,7 +180,7 @@ def empty_mention(document: Document) -> Iterator[tuple[str, str]]:
 
 @document_check(
     "SP11",
-    "error",
+    "warning",
     "sentences that are no parts of the document",
     explanation="Sentences lie within the document, in order, and share no character.",
     example="sentences (0, 20) and (15, 40)",

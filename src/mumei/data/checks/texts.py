@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _ALL = tuple(SCHEMAS)
 _DAMAGE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd\ufeff]")
 _ENDS = re.compile("[\r\x0b\x0c\x85\u2028\u2029]")
-# UTF-8 read as Windows-1252 or Latin-1: a lead byte's letter, then one to three characters of the bytes that follow it.
-_LEADS = re.compile(
-    "[\u00c2-\u00f4][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{1,3}"
-)
+# UTF-8 read as Windows-1252, Latin-1 or Mac Roman: a lead byte's letter, then one to three characters of the bytes that follow.
+_FOLLOW = "\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122"
+_MAC = "[\u221a\u00ac\u201a][\u0080-\u2fff]{1,2}|[\u0152\u0153][\u00a1-\u00bf\u2200-\u22ff]"
+_LEADS = re.compile(f"[\u00c2-\u00d6\u00d8-\u00f4][{_FOLLOW}]{{1,3}}|{_MAC}")
 _MARKUP = re.compile(
     r"&(?:[a-z]{2,8}|#\d{2,6}|#x[0-9a-f]{2,5});|</?(?:sub|sup|i|b|em|p|br|div|span|italic|bold)\s*/?>", re.I
 )
@@ -95,7 +95,7 @@ def other_language(corpus: Corpus, check: Check) -> Iterator[Finding]:
     "TX04",
     "warning",
     "UTF-8 that was read as another encoding",
-    explanation="Two or three odd characters stand where one was meant: UTF-8 decoded as Windows-1252 or Latin-1.",
+    explanation="Two or three odd characters stand where one was meant: UTF-8 decoded as Windows-1252, Latin-1 or Mac Roman.",
     example="'BehÃ§et' for 'Behçet', 'â€“' for a dash",
     kinds=_ALL,
 )
@@ -113,10 +113,10 @@ def repaired(text: str) -> str:
 
     Examples
     --------
-    >>> repaired("Ã§"), repaired("Âµ"), repaired("é ")
-    ('ç', 'µ', '')
+    >>> repaired("Ã§"), repaired("Âµ"), repaired("‚Ä¶"), repaired("é ")
+    ('ç', 'µ', '…', '')
     """
-    for encoding in ("cp1252", "latin-1"):
+    for encoding in ("cp1252", "latin-1", "mac_roman"):
         for end in range(len(text), 1, -1):
             try:
                 meant = text[:end].encode(encoding).decode("utf-8")
