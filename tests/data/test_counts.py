@@ -78,6 +78,26 @@ RAW = {
         "1177 train": {"documents": raw["1177"]["lines"] - 1, **_swedish(raw["1177"], 0)},
         "wiki train": {"documents": raw["wiki"]["lines"], **_swedish(raw["wiki"], 1)},
     },
+    "bioasq_task_b": lambda raw: {"test": {"documents": raw["7b_questions"]}},
+    "biosses": lambda raw: {"all": {"documents": raw["pairs"]}},
+    "ehr_rel": lambda raw: {"train": {"documents": raw["pairs"]}},
+    "hallmarks_of_cancer": lambda raw: {"all": {"files": raw["abstracts"]}},
+    "chemprot_sentences": lambda raw: {split: {"documents": number} for split, number in raw.items()},
+    "med_mcqa": lambda raw: {"validation": {"documents": raw["dev"]}},
+    "mediqa_qa": lambda raw: {
+        "validation": {"documents": raw["validation_questions"]},
+        "train_live_qa_med": {"documents": raw["train_live_qa_med_questions"]},
+    },
+    "mediqa_rqe": lambda raw: {split: {"documents": number} for split, number in raw.items()},
+    "meqsum": lambda raw: {"train": {"documents": raw["rows"]}},
+    "mmlu_med": lambda raw: {"test": {"documents": sum(raw.values())}},
+    "mqp": lambda raw: {"train": {"documents": raw["pairs"], "labels.1": raw["1"], "labels.0": raw["0"]}},
+    "nli4ct": lambda raw: {
+        "train": {"documents": raw["train"], "labels.Entailment": raw["train_Entailment"]},
+        "validation": {"documents": raw["dev"], "labels.Entailment": raw["dev_Entailment"]},
+    },
+    "pubmed_qa": lambda raw: {"all": {"documents": raw["questions"]}, "test": {"documents": raw["test_ids"]}},
+    "scicite": lambda raw: {split: {"documents": number} for split, number in raw.items()},
     "bionlp_st_2013_cg": {
         "docs": "documents",
         "entities_non_trigger": "entities",
@@ -87,6 +107,16 @@ RAW = {
     },
 }
 NAMES = {"biored": "biored_dev", "ehr_rel": "ehr_rel_A"}  # ours -> the file's
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """One cache for all tests here: every corpus is read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUMEI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MUMEI_OFFLINE", "1")
+        patch.delenv("MUMEI_CORPORA", raising=False)
+        yield
 
 
 @pytest.mark.parametrize("name", catalogue.names())
