@@ -1,8 +1,8 @@
 """BioC XML: collections of documents, streamed; the meaning of their parts is in `readers.bioc`.
 
 Most documents are written by programs and have one plain form: no comments, entities of one's own, sentences or namespaces. Such
-a document is read by patterns that have to account for every character of it (`_Quick`); anything else is parsed as XML (`_parts`).
-Both give the same parts; the first is several times faster.
+a document is read by patterns that have to account for every character of it (`_Quick`); anything else is parsed as XML
+(`_parts`). Both give the same parts; the first is several times faster.
 """
 
 from __future__ import annotations
