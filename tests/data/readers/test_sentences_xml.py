@@ -95,7 +95,7 @@ def test_other_form_of_ppi(files):
         ('charOffset="9-19"', "", "has no attribute charOffset"),
         ('e1="DDI.d1.s1.e0" e2="DDI.d1.s1.e2"', 'e1="DDI.d1.s1.e0"', "has no attribute e2"),
         ('id="DDI.d1.s1.e1"', 'id="DDI.d1.s1.e0"', "the id DDI.d1.s1.e0 is given twice"),
-        ('id="DDI.d1" set', "set", "<document> at line 1 has no attribute id"),
+        ('id="DDI.d1" set', "set", "<document> has no attribute id"),
         ('id="DDI.d1" set', 'id="" set', "the document's id is empty"),
         (' text="gamma drugs"', "", "has no attribute text"),
     ],
@@ -161,7 +161,7 @@ def test_tac_by_hand(files):
         ('id="M2"', 'id="M1"', "the id M1 is given twice"),
         ('arg1="M2"', "", "has no attribute arg1"),
         ("</Text>", "", "the XML is broken"),
-        ('drug="xyz"', "", "<Label> at line 1 has no attribute drug"),
+        ('drug="xyz"', "", "<Label> has no attribute drug"),
         ("Label", "Lable", "expected <Label>, got <Lable>"),
     ],
 )

@@ -221,7 +221,7 @@ def attribute(element: Any, name: str) -> str:
     """Return an attribute that an element has to have; raise `ValueError` that names both."""
     found = element.get(name)
     if found is None:
-        raise ValueError(f"<{local(element)}> at line {element.sourceline} has no attribute {name}")
+        raise ValueError(f"<{local(element)}> has no attribute {name}")
     return found
 
 
