@@ -70,6 +70,8 @@ def test_subsets_take_the_rest_from_the_recipe():
         ('"pubtator"', '"pubtater"', "unknown reader 'pubtater'. Did you mean 'pubtator'"),
         ("{ database", "{ databese", "unknown option of the reader pubtator 'databese'. Did you mean 'database'"),
         ('0000000000"', '000000000X"', "sha256 of a.zip"),
+        ("[[files]]", "splits.trian = {}\n[[files]]", "unknown split 'trian'. Did you mean 'train'"),
+        ("[[files]]", "splits.train.whle = []\n[[files]]", "unknown option of the reader pubtator 'whle'"),
         ("a.zip!train", "b.zip!train", "'b.zip!train/\\*', which is none of its files"),
         ("[splits]", "[splits", "cannot be used"),
     ],

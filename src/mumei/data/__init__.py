@@ -8,13 +8,16 @@ How to add a reader. Write `readers/<format>.py` with a generator function `read
 cannot be used to `problems.bad` and go on with the next document; give oddities to `problems.note`. Inner ids are
 `<document id>_<local id>`. Corpora differ by keyword-only options, each checked by name. Enter it in `readers/__init__.py`
 (`READERS`: import string, schema, endings, and a pattern of the first bytes where endings do not suffice). Test it in
-`tests/data/readers/test_<format>.py` with small files written there: a plain one, the traps, each error with its line.
+`tests/data/readers/test_<format>.py` with small files written there: a plain one, the traps, each error with its line. A format
+of rows (tables, objects, elements) needs a function that yields (row, line) only: `row_reader` of `readers/rows.py` makes the
+reader, and what a row's fields become is options in the language of `readers/fields.py`.
 
-How to add a recipe. Write `corpora/<name>.toml`, with the fields of `recipes.Recipe` and BigBIO's name of the corpus. `files` are
-the published ones with sha256 and https addresses (none where they cannot be fetched or lie packed otherwise); `splits` name
-them, `archive!pattern` for members; `[views.kb]` names a reader and its options, one view for each schema; parts with their own
-configuration are `[subsets.<name>]`. `counts` are those of the published files, by split, with keys of `counts.py`. The tests
-over all recipes find the file by themselves: it loads, its counts are right, its checks run.
+How to add a recipe. Write `corpora/<name>.toml`, with the fields of `recipes.Recipe` and BigBIO's name of the corpus. `files`
+are the published ones with sha256 and https addresses (none where they cannot be fetched or lie packed otherwise); `splits`
+name them, `archive!pattern` for members; `[views.kb]` names a reader and its options, one view for each schema, with
+`[views.kb.splits.<split>]` those of one split over them; parts with their own configuration are `[subsets.<name>]`. `counts`
+are those of the published files, by split, with keys of `counts.py`. The tests over all recipes find the file by themselves:
+it loads, its counts are right, its checks run.
 
 How to add a check. In the file of its group in `checks/`, or a new file there (found by itself), put `@document_check(code,
 severity, title, explanation=..., example=..., kinds=("kb",))` on a generator over one record that yields (item id, message), or

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from inspect import signature
 
 import pytest
@@ -156,3 +157,33 @@ def test_files_of_ones_own(tmp_path):
         load(tmp_path)
     with pytest.raises(UsageError, match="needs a schema"):
         load(tmp_path, schema="kb")
+
+
+def test_options_of_one_split(tmp_path):
+    """A recipe's view may give a split options of its own, over those of the view."""
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"id": {n}, "text": "t", "labels": "l"}}\n' for n in range(4)))
+    sha = hashlib.sha256((tmp_path / "a.jsonl").read_bytes()).hexdigest()
+    (tmp_path / "toy.toml").write_text(
+        f"""
+name = "toy"
+title = "t"
+description = "d"
+homepage = "https://example.org"
+citation = "c"
+licence = "CC0-1.0"
+languages = ["en"]
+tasks = ["TXTCLASS"]
+files = [{{ name = "a.jsonl", sha256 = "{sha}" }}]
+splits = {{ train = ["a.jsonl"], test = ["a.jsonl"] }}
+[views.text]
+reader = "jsonl"
+options = {{ prefix = "p_", drop = {{ id = [0] }} }}
+splits.train = {{ keep = {{ id = [0, 1, 2] }} }}
+splits.test = {{ keep = {{ id = [3] }}, prefix = "t_" }}
+"""
+    )
+    corpus = load(str(tmp_path / "toy.toml"), folder=tmp_path)
+    assert {split: [r.id for r in corpus.records(split)] for split in corpus} == {
+        "train": ["p_1", "p_2"],
+        "test": ["t_3"],
+    }
