@@ -191,3 +191,22 @@ def test_any_mixture_gives_documents_or_an_error(tmp_path_factory, pieces):
         assert problems.skipped == 0
     except MumeiError:
         assert problems.skipped > 0
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_byte_order_mark_stays_in_the_text_where_offsets_count_it(files, counted):
+    """The mark is the text's first character, or was put before it by an editor: the spans say which."""
+    shift = int(counted)
+    ann = "".join(
+        f"T{i}\tOrgan {text.index(word) + shift} {text.index(word) + len(word) + shift}\t{word}\n"
+        for i, (text, word) in enumerate([("la mano", "mano"), ("la mano", "la")], 1)
+    )
+    (found,) = read(files({"x.txt": "\ufeffla mano", "x.ann": ann + "T3\tOrgan 0 3\tnowhere\n"}))
+    assert found.text() == ("\ufeffla mano" if counted else "la mano")
+    assert found.passages[0].offsets == [(0, len(found.text()))]
+    assert [[found.text()[a:b] for a, b in e.offsets] for e in found.entities[:2]] == [["mano"], ["la"]]
+
+
+def test_a_byte_order_mark_without_spans_is_dropped(files):
+    (found,) = read(files({"x.txt": "\ufeffla mano", "x.ann": ""}))
+    assert found.text() == "la mano"

@@ -5,9 +5,9 @@ into records (`mumei.data.documents`), in the order of the files, one at a time.
 differs between corpora is an option. It fills `file` and `line` of each record, and gives a bad document to
 `problems.bad`, which raises unless the caller wants to keep going, and then leaves that document out.
 
-Traps met here once for all: text is UTF-8 (or the encoding asked for) and nothing else; a byte order mark is dropped; lines
-end at LF only, so that U+2028, U+0085, form feeds and others stay within a line, as offsets expect; a CR before LF is cut
-from lines of annotations (`lines_of`) but stays in running text.
+Traps met here once for all: text is UTF-8 (or the encoding asked for) and nothing else; a byte order mark is dropped (BRAT
+keeps one that offsets count); lines end at LF only, so that U+2028, U+0085, form feeds and others stay within a line, as
+offsets expect; a CR before LF is cut from lines of annotations (`lines_of`) but stays in running text.
 """
 
 from __future__ import annotations
@@ -115,9 +115,14 @@ class Reader(Protocol):
         ...
 
 
+def drops_mark(content: bytes, encoding: str = "utf-8") -> bool:
+    """Whether `decode` drops a byte order mark at the beginning of bytes."""
+    return content.startswith(MARK) and encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+
+
 def decode(content: bytes, name: str, encoding: str = "utf-8", line: int = 1) -> str:
     """Return bytes as text; raise `ReadError` with the line of the first byte that is not in the encoding."""
-    if content.startswith(MARK) and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+    if drops_mark(content, encoding):
         content = content[len(MARK) :]
     try:
         return content.decode(encoding)

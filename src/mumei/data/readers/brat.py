@@ -3,7 +3,8 @@
 T text-bound, E event, R relation, `*` Equiv, A and M attributes, N normalisation, `#` notes. A T line that an event has as
 its trigger is that trigger and no entity, unless another annotation refers to it by its own id too. Offsets count the characters
 of the text file as it is, a CR included. Discontinuous spans (`0 3;8 11`) have a text a fragment: the line's text is cut by
-the fragments' lengths where these fit it, else it is kept whole and the checks say so.
+the fragments' lengths where these fit it, else it is kept whole and the checks say so. A byte order mark is dropped, unless
+more spans fit the text with it than without: then the offsets count it, and it stays in the text as U+FEFF (MEDDOCAN).
 
 Departures from BigBIO's parser: attributes, notes and the ids of triggers are kept; relations of events and triggers are kept
 in the superset; `Theme2` is role "Theme" with number 2; an Equiv line without an id is `Equiv<n>`.
@@ -12,14 +13,15 @@ in the superset; `Theme2` is role "Theme" with number 2; an Equiv line without a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mumei.core.errors import UsageError
 from mumei.data.documents import Argument, Attribute, Coreference, Document, Event, Relation, Trigger
-from mumei.data.readers.base import Problems, ReadError, SourceFile, decode, lines_of
+from mumei.data.readers.base import Problems, ReadError, SourceFile, decode, drops_mark, lines_of
 from mumei.data.schemas import NULL, Entity, Normalized, Pair, Passage
 
 ANNOTATIONS = ("ann", "a1", "a2")
+BOM = "\ufeff"
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -79,11 +81,16 @@ def read_brat(
             problems.note("a text without annotations (.ann, .a1 or .a2), left out", first.name)
         else:
             try:
-                content = held[name] if held is not None else text.text(encoding) if text is not None else ""
+                raw = text.read() if text is not None else b""
+                content = (
+                    held[name] if held is not None else decode(raw, first.name if text is None else text.name, encoding)
+                )
                 passage = Passage(name + "_text", passage_type, [content], [(0, len(content))])
                 begun = Document(name, name, [passage], file=(text or first).name, line=1)
                 builder = _Builder(begun, keep_triggers)
                 made = _document(builder, members, problems, encoding)
+                if held is None and drops_mark(raw, encoding) and _counts_mark(builder.spans.values(), content):
+                    passage.text, passage.offsets = [BOM + content], [(0, len(content) + 1)]
             except ReadError as error:
                 problems.bad(error.message, error.file, error.line, error.document or name)
                 continue
@@ -106,6 +113,15 @@ def _held(files: Sequence[SourceFile], texts: str, encoding: str) -> tuple[dict[
             raise ReadError(f"{wrong}: {line[:80]!r}", file.name, number, name)
         held[name] = text
     return held, [f for f in files if not f.name.endswith(".txt")]
+
+
+def _counts_mark(spans: Collection[Entity], text: str) -> bool:
+    """Return whether more spans say what the text has at their offsets with a byte order mark before it than without."""
+    fits = [
+        sum(span.text == [whole[start:end] for start, end in span.offsets] for span in spans)
+        for whole in (text, BOM + text)
+    ]
+    return fits[1] > fits[0]
 
 
 def _types_from_notes(document: Document, database: str) -> None:
