@@ -350,3 +350,13 @@ def test_bc5cdr_sample_is_the_same_in_both_formats(corpora_dir):
         same += spans == theirs
         assert len(spans - theirs) <= 6
     assert same >= 47
+
+
+@pytest.mark.parametrize("place", ["file", "document"])
+def test_json_nested_too_deep_is_told_and_costs_its_document(files, place):
+    deep = '{"a":' * 100_000 if place == "file" else '{"a":' * 100_000 + "1" + "}" * 100_000
+    bad = deep if place == "file" else f'{{"id": "2", "passages": [], "infons": {{"x": {deep}}}}}'
+    problems = Problems(keep_going=True)
+    found = list(read_bioc_json(files({"a.json": f'{{"id": "1", "passages": []}}\n{bad}\n'}), problems))
+    assert [d.id for d in found] == ["1"]
+    assert [(p.line, p.skipped, "nested too deep" in p.message) for p in problems.found] == [(2, True, True)]

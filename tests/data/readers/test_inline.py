@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from mumei.core.errors import UsageError
 from mumei.data.documents import Document
 from mumei.data.readers.base import Problems, ReadError, SourceFile
-from mumei.data.readers.inline import read_inline
+from mumei.data.readers.inline import _between, read_inline
 from mumei.data.schemas import Entity, Passage
 
 MARKS = {"disorder": ["(", ")"], "drug": ["[", "]"], "body": ["{", "}"]}
@@ -101,3 +104,18 @@ def test_mentions_are_where_they_are_said_to_be(tmp_path_factory, line):
             ((start, end),) = entity.offsets
             assert text[start:end] == entity.text[0] != ""
             assert entity.text[0] == entity.text[0].strip()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="()<>b/ a"), st.sampled_from([("(", ")"), ("<b>", "</b>"), ("((", "))"), ("<", "<")]))
+def test_mentions_are_those_of_a_regular_expression(line, pair):
+    start, end = map(re.escape, pair)
+    pattern = re.compile(rf"{start}((?:(?!{end}).)+){end}")
+    assert list(_between(line, *pair)) == [match.span(1) for match in pattern.finditer(line)]
+
+
+def test_many_marks_that_are_never_closed_take_no_longer_than_the_line(files):
+    began = time.process_time()
+    (found,) = read(files, "(" * 300_000 + "()" * 100_000)
+    assert len(found.entities) == 1  # of the first mark to the first one behind
+    assert time.process_time() - began < 5

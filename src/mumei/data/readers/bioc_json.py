@@ -66,6 +66,7 @@ class _Document(Struct):
 _COLLECTION = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
 _DOCUMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _DOCUMENT = msgspec.json.Decoder(_Document)
+_NOT_JSON = (msgspec.DecodeError, RecursionError)  # the second for what is nested too deep
 
 
 def read_bioc_json(
@@ -110,24 +111,28 @@ def read_bioc_json(
             yield from _document(raw, line, file.name, builder, problems)
 
 
+def _why(error: Exception) -> str:
+    return "nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
 def _documents(content: bytes, file: str, problems: Problems) -> Iterator[tuple[bytes, int]]:
     """Yield (JSON, line) of each document."""
     try:
         yield from _collection(content, 1)
         return
-    except msgspec.DecodeError as error:
-        reason = str(error)
+    except _NOT_JSON as error:
+        reason = _why(error)
     lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     try:
         _COLLECTION.decode(lines[0][1] if len(lines) > 1 else b"")
-    except msgspec.DecodeError:
+    except _NOT_JSON:
         problems.bad(f"it is no JSON of BioC ({reason})", file, 1)
         return
     for number, line in lines:
         try:
             yield from _collection(line, number)
-        except msgspec.DecodeError as error:
-            problems.bad(f"it is no JSON of BioC ({error})", file, number)
+        except _NOT_JSON as error:
+            problems.bad(f"it is no JSON of BioC ({_why(error)})", file, number)
 
 
 def _collection(content: bytes, line: int) -> Iterator[tuple[bytes, int]]:
@@ -160,8 +165,8 @@ def _document(raw: bytes, line: int, file: str, builder: Builder, problems: Prob
         made = builder.document(
             name, _infons(found.infons), parts, links, lambda said: problems.note(said, file, line, name)
         )
-    except (msgspec.DecodeError, ValueError) as error:
-        problems.bad(f"it is no document of BioC ({error})", file, line, name)
+    except (*_NOT_JSON, ValueError) as error:
+        problems.bad(f"it is no document of BioC ({_why(error)})", file, line, name)
     else:
         made.file, made.line = file, line
         yield made
