@@ -68,6 +68,31 @@ def test_strided_and_expanded_inputs(switch):
         torch.testing.assert_close(fast_linear(view, w, b), F.linear(view, w, b), atol=1e-5, rtol=1e-5)
 
 
+def test_the_operator_never_sees_gaps_between_rows(switch, monkeypatch):
+    """Halves of a matrix go in, a half's gradient comes back; the values are those of `F.linear`."""
+    used = capability().enabled  # its own probe calls the operator too
+    seen, operator = [], linear._operator
+    monkeypatch.setattr(linear, "_operator", lambda *given: seen.extend(given[:2]) or operator(*given))
+    both, w, b, target = draw((6, 10), (4, 5), (4,), (6, 8))
+
+    def half(both, w, b, f):
+        return (f(both.chunk(2, 1)[0], w, b) - target.chunk(2, 1)[1]).square().sum()
+
+    ours, theirs = (torch.autograd.grad(half(both, w, b, f), [both, w, b]) for f in (fast_linear, F.linear))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    wide = torch.zeros(6, 8)[:, :4]  # a gradient with gaps
+    torch.autograd.grad(fast_linear(both.chunk(2, 1)[0], w, b), [w], wide)
+    assert bool(seen) == used
+    assert all(t.is_contiguous() or t.t().is_contiguous() for t in seen)
+
+
+def test_the_probe_under_autocast():
+    """The probe is worked out in float32 whatever the caller's autocast says; torch would give it bfloat16."""
+    before = linear._agrees()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear._agrees() == before
+
+
 def test_expanded_gradient(switch):
     """`sum` gives a gradient of stride 0; expected: column sums by hand."""
     x, w, b = draw((6, 5), (4, 5), (4,))
