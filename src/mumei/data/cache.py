@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERSION = 1  # of the layout
 SETTLED = 2.0  # seconds: a file changed later than that ago may change again within the clock's resolution
 MANIFEST = "manifest.json"
-_CODE = tuple(f"mumei.data.{name}" for name in ("schemas", "documents", "tables", "bigbio", "loading"))
+_CODE = tuple(f"mumei.data.{name}" for name in ("schemas", "documents", "tables", "columns", "bigbio", "loading"))
 
 
 def data_folder() -> Path:

@@ -25,6 +25,7 @@ from mumei.data.schemas import SOURCE, schema_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mumei.data.columns import Part
     from mumei.data.recipes import Recipe
 
 SPLITS = {  # words in names of folders and files that mean a split
@@ -246,15 +247,41 @@ class _Reading:
     progress: Progress
     seen: dict[str, int] = field(default_factory=dict)
 
-    def records(self, split: str, files: list[SourceFile]) -> Iterator[Record]:
-        """Yield a split's records with their split, under unique ids."""
-        read = readers.reader(self.plan.reader)
+    def parts(self, split: str, files: list[SourceFile]) -> Iterator[Part]:
+        """Yield a split's records with their split, under unique ids, as batches of rows where the reader gives them."""
+        import pyarrow as pa
+
+        read: Any = readers.columns_reader(self.plan.reader) or readers.reader(self.plan.reader)
         options = {**self.plan.options, **self.plan.of_split.get(split, {})}
         with self.progress.task(f"Reading {self.plan.name} {split}", None, "documents") as task:
-            for record in read(files, self.problems, **options):
-                record.split = split
-                task.advance()
-                yield self._unique(record)
+            for part in read(files, self.problems, **options):
+                if isinstance(part, pa.RecordBatch):
+                    task.advance(part.num_rows)
+                    same = pa.repeat(pa.scalar(split), part.num_rows)
+                    yield from self._unique_rows(part.set_column(part.schema.names.index("split"), "split", same))
+                else:
+                    part.split = split
+                    task.advance()
+                    yield self._unique(part)
+
+    def _unique_rows(self, batch: pa.RecordBatch) -> Iterator[Part]:
+        """Yield rows under unique ids; one whose id occurs again becomes a record between slices of the batch."""
+        import pyarrow as pa
+
+        from mumei.data.tables import from_table
+
+        names = batch.column("id").to_pylist()
+        start = 0
+        for row, name in enumerate(names):
+            if name not in self.seen:
+                self.seen[name] = 1
+                continue
+            if row > start:
+                yield batch.slice(start, row - start)
+            yield self._unique(next(from_table(pa.Table.from_batches([batch.slice(row, 1)]), RECORDS[self.plan.kind])))
+            start = row + 1
+        if start < len(names):
+            yield batch.slice(start)
 
     def _unique(self, record: Record) -> Record:
         count = self.seen[record.id] = self.seen.get(record.id, 0) + 1
@@ -273,7 +300,8 @@ class _Reading:
 
 def _read(plan: Plan, target: Path, keep_going: bool, progress: Progress) -> dict[str, Any]:
     """Read the files into the cache's superset tables; return the manifest."""
-    from mumei.data.tables import arrow_schema, batches
+    from mumei.data.columns import regrouped
+    from mumei.data.tables import arrow_schema
 
     sweep(make_folder(target.parent))
     reading = _Reading(plan, Problems(keep_going), progress)
@@ -283,7 +311,7 @@ def _read(plan: Plan, target: Path, keep_going: bool, progress: Progress) -> dic
 
         def splits() -> Iterator[tuple[str, Iterator[pa.RecordBatch], pa.Schema]]:
             for split in plan.splits:
-                yield split, batches(reading.records(split, files[split]), struct), arrow_schema(struct)
+                yield split, regrouped(reading.parts(split, files[split]), struct), arrow_schema(struct)
             if not reading.seen:
                 raise DataError(f"{plan.name} has no document that the reader {plan.reader} can read.")
             manifest["problems"] = [asdict(p) for p in reading.problems.found]

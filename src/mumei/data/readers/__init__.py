@@ -24,7 +24,8 @@ class ReaderEntry:
     """A reader: where it is, which schema its records have, and by what its files are known.
 
     `schema` is "" where the reader's option of that name says which. `extensions` are endings of file names; where `head` is
-    given, the first 64 kB of one of them must match it too.
+    given, the first 64 kB of one of them must match it too. `columns` is the reader's twin for tables: it yields record
+    batches, and records between them where a document is not plain; the tables are the same to the byte.
     """
 
     target: str
@@ -32,6 +33,7 @@ class ReaderEntry:
     summary: str
     extensions: tuple[str, ...] = ()
     head: bytes = b""
+    columns: str = ""
 
 
 READERS: dict[str, ReaderEntry] = {
@@ -47,6 +49,7 @@ READERS: dict[str, ReaderEntry] = {
         "PubTator: id|t|title, id|a|abstract, mentions and relations between concepts",
         (".txt", ".pubtator", ".tsv"),
         rb"\A(\xef\xbb\xbf)?\s*[^\s|]+\|t\|",
+        "mumei.data.readers.pubtator_columns:pubtator_columns",
     ),
     "bioc_json": ReaderEntry(
         "mumei.data.readers.bioc_json:read_bioc_json",
@@ -128,7 +131,16 @@ def entry(name: str) -> ReaderEntry:
 
 def reader(name: str) -> Reader:
     """Import and return a reader by its name, or by `"package.module:function"`."""
-    target = name if ":" in name else entry(name).target
+    return _imported(name if ":" in name else entry(name).target)
+
+
+def columns_reader(name: str) -> Any:
+    """Import and return a reader's twin that gives columns, or None where it has none."""
+    target = READERS[name].columns if name in READERS else ""
+    return _imported(target) if target else None
+
+
+def _imported(target: str) -> Any:
     module, _, function = target.partition(":")
     try:
         return getattr(import_module(module), function)

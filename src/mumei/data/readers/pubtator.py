@@ -55,12 +55,15 @@ def read_pubtator(
     links = ConceptFields(database, joiners, whole)
     for file in files:
         for text, first in blocks(file, encoding):
-            yield from _documents(text, first, file.name, links, problems)
+            yield from _documents(without_returns(text), first, file.name, links, problems)
+
+
+def without_returns(text: str) -> str:
+    """Return text whose lines end at LF alone."""
+    return text.replace("\r\n", "\n") if "\r" in text else text
 
 
 def _documents(text: str, first: int, name: str, links: ConceptFields, problems: Problems) -> Iterator[Document]:
-    if "\r" in text:
-        text = text.replace("\r\n", "\n")
     for piece in text.split("\n\n"):
         lines = piece.split("\n")
         start = 0

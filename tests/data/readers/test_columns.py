@@ -1,0 +1,158 @@
+"""Readers of columns against readers of documents: the same tables to the byte, the same problems, the same errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mumei.core.errors import MumeiError
+from mumei.core.progress import SILENT
+from mumei.data import catalogue, readers
+from mumei.data.columns import Bytes, between, kb_batch, regrouped, strings
+from mumei.data.documents import Document
+from mumei.data.loading import plan_recipe
+from mumei.data.readers.base import Problems, files_below
+from mumei.data.tables import arrow_schema, to_batch, to_table
+
+
+def written(batches: list[pa.RecordBatch]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, arrow_schema(Document), compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def both(name: str, files, keep_going: bool, **options):
+    """What the two readers of a format give: (rows or error, problems) each; and how many rows came as columns."""
+    found, rows = [], 0
+    for read in (readers.reader(name), readers.columns_reader(name)):
+        problems = Problems(keep_going)
+        try:
+            parts = list(read(files, problems, **options))
+            rows = sum(part.num_rows for part in parts if isinstance(part, pa.RecordBatch))
+            table = pa.Table.from_batches(list(regrouped(parts, Document)), schema=arrow_schema(Document))
+            table.validate(full=True)
+            found.append((table, problems.found))
+        except MumeiError as error:
+            found.append((str(error), problems.found))
+    return found[0], found[1], rows
+
+
+def same(name: str, files, **options) -> int:
+    for keep_going in (True, False):
+        documents, columns, rows = both(name, files, keep_going, **options)
+        assert columns == documents
+    return rows
+
+
+@pytest.fixture(scope="session")
+def write_once(tmp_path_factory):
+    """A function that writes {name: bytes} into a new folder and returns its files."""
+
+    def write(contents: dict[str, bytes]):
+        folder = tmp_path_factory.mktemp("columns")
+        for name, content in contents.items():
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
+            (folder / name).write_bytes(content)
+        return files_below(folder)
+
+    return write
+
+
+def test_slices_and_numbers():
+    text = Bytes("ab\t12\té\t0123456789\t\t9x".encode())
+    tabs = text.where("\t")
+    starts, ends = np.append(0, tabs + 1), np.append(tabs, len(text.content))
+    assert text.strings(starts, ends).to_pylist() == ["ab", "12", "é", "0123456789", "", "9x"]
+    values, good = text.numbers(starts, ends)
+    assert good.tolist() == [False, True, False, False, False, False]
+    assert values[1] == 12
+
+
+def test_rows_between_and_in_groups():
+    batch = kb_batch(id=strings(["a", "b", "c"]), document_id=strings(["a", "b", "c"]))
+    extra = [Document("x", "x"), Document("y", "y")]
+    parts = list(between(batch, [(0, extra[:1]), (2, extra[1:])]))
+    groups = list(regrouped(parts, Document, 2))
+    assert [g.column("id").to_pylist() for g in groups] == [["x", "a"], ["b", "y"], ["c"]]
+    plain = [Document(name, name) for name in "xabyc"]
+    assert pa.Table.from_batches(groups).equals(to_table(plain, Document))
+    assert written(groups) == written([to_batch(plain[n : n + 2], Document) for n in (0, 2, 4)])
+    assert list(regrouped([], Document)) == []
+
+
+# PubTator ------------------------------------------------------------------------------------------------------------
+
+WORD = st.text(st.sampled_from("ab é\u2028|0-:+,\r"), max_size=4)
+NUMBER = st.sampled_from(
+    ["0", "3", "12", "007", "4294967296", "99999999999", "-1", "x", "1x", " 2", "٣", "²", "+1", ""]
+)
+SMALL = st.integers(0, 40).map(str)
+COLUMN = st.one_of(WORD, SMALL, st.sampled_from(["D1", "MESH:D2", "D1|D2", "-1", "-", "Gene", "c|SUB|A"]))
+
+
+@st.composite
+def pubtator_line(draw, document: str, careful: bool) -> str:
+    own = document if careful else draw(st.sampled_from([document, document, "7", ""]))
+    number = SMALL if careful else NUMBER
+    if draw(st.booleans()):
+        columns = [draw(number), draw(number), *draw(st.lists(COLUMN, min_size=2 if careful else 0, max_size=5))]
+    else:
+        kind = st.sampled_from(["CID", "Bind it", "é"]) if careful else COLUMN
+        columns = [draw(kind), *draw(st.lists(COLUMN, min_size=2 if careful else 0, max_size=4))]
+    return "\t".join([own, *columns])
+
+
+@st.composite
+def pubtator_file(draw, careful: bool = True) -> str:
+    lines: list[str] = []
+    for n in range(draw(st.integers(0, 5))):
+        document = draw(st.sampled_from([str(n), "1", "a b"]))
+        lines.append(f"{document}|t|{draw(WORD)}")
+        if draw(st.booleans()):
+            lines.append(f"{document}|a|{draw(WORD)}")
+        lines += draw(st.lists(pubtator_line(document, careful), max_size=5))
+        lines += [""] * draw(st.integers(1 if careful else 0, 3))
+    return draw(st.sampled_from(["\n", "\n", "\r\n"])).join(lines) + draw(st.sampled_from(["", "\n"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(pubtator_file(), pubtator_file(careful=False), st.sampled_from(["|+", ",", ""]))
+def test_pubtator(write_once, first, second, joiners):
+    files = write_once({"a.txt": first.encode(), "b.txt": second.encode()})
+    same("pubtator", files, joiners=joiners, whole=["Gene"], database="MESH")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_pubtator_with_damage(write_once, mutate, data):
+    same("pubtator", write_once({"a.txt": mutate(data, data.draw(pubtator_file()).encode())}))
+
+
+def test_plain_pubtator_comes_as_columns(files):
+    text = "1|t|Ab\n1|a|cd\n1\t0\t2\tAb\tGene\tD1|D2\n1\tCID\tD1\tD2\tx\n\n2|t|E\n2\t0\t1\tE\tGene\n\n"
+    assert same("pubtator", files({"a.txt": text})) == 2
+    odd = text + "3|t|x\n3\t0\t+1\tx\tGene\n\n" + text
+    assert same("pubtator", files({"a.txt": odd})) == 4
+
+
+# Corpora -------------------------------------------------------------------------------------------------------------
+
+CORPORA = {"pubtator": ["ncbi_disease", "bc5cdr", "biored"]}
+
+
+@pytest.mark.parametrize(("reader", "name"), [(r, n) for r, names in CORPORA.items() for n in names])
+def test_corpora(corpora_dir, tmp_path, reader, name):
+    plan = plan_recipe(catalogue.find(name), "kb", corpora_dir, {}, SILENT)
+    for split, files in plan.open(Path(tmp_path)).items():
+        documents, columns, rows = both(reader, files, True, **plan.options)
+        assert columns == documents, split
+        assert rows > 0
+        assert written(columns[0].to_batches()) == written(documents[0].to_batches())
