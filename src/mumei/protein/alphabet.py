@@ -53,7 +53,7 @@ def encode(sequence: str, *, unknown: str = "refuse", name: str = "") -> np.ndar
     codes = np.empty(len(sequence), dtype=np.int64)
     for i, letter in enumerate(sequence.upper()):
         code = CODES.get(letter, UNKNOWN)
-        if code == UNKNOWN and (unknown == "refuse" or letter not in OTHER and letter not in "-."):
+        if code == UNKNOWN and (unknown == "refuse" or (letter not in OTHER and letter not in "-.")):
             meaning = f" ({OTHER[letter]})" if letter in OTHER else ""
             raise DataError(
                 f"{called} has {sequence[i]!r}{meaning} at position {i + 1}; allowed are the twenty letters {AMINO_ACIDS}."
