@@ -29,8 +29,7 @@ DIGITS = 9  # a number of so many fits 32 bits
 class Bytes:
     """UTF-8 text as an array of bytes, from which fields are cut all at once."""
 
-    def __init__(self, content: bytes):
-        self.content = content
+    def __init__(self, content: bytes | npt.NDArray[np.uint8]):
         self.array = np.frombuffer(content, np.uint8)
 
     def where(self, character: str) -> Ints:

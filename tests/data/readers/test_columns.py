@@ -69,7 +69,7 @@ def write_once(tmp_path_factory):
 def test_slices_and_numbers():
     text = Bytes("ab\t12\té\t0123456789\t\t9x".encode())
     tabs = text.where("\t")
-    starts, ends = np.append(0, tabs + 1), np.append(tabs, len(text.content))
+    starts, ends = np.append(0, tabs + 1), np.append(tabs, len(text.array))
     assert text.strings(starts, ends).to_pylist() == ["ab", "12", "é", "0123456789", "", "9x"]
     values, good = text.numbers(starts, ends)
     assert good.tolist() == [False, True, False, False, False, False]
@@ -143,9 +143,72 @@ def test_plain_pubtator_comes_as_columns(files):
     assert same("pubtator", files({"a.txt": odd})) == 4
 
 
+# CoNLL ---------------------------------------------------------------------------------------------------------------
+
+TAGS = {
+    "iob1": ["O", "I-A", "B-A", "I-é"],
+    "iob2": ["O", "B-A", "I-A", "B-é", "I-é"],
+    "iobes": ["O", "B-A", "I-A", "E-A", "S-A", "L-é", "W-é"],
+}
+TOKEN = st.text(st.sampled_from("ab é\u2028-,."), min_size=1, max_size=4)
+
+
+@st.composite
+def conll_file(draw, scheme: str, separator: str = "\t", careful: bool = True) -> str:
+    tags = st.sampled_from(TAGS[scheme] if careful else [*TAGS[scheme], "X", "", "B-", "Q-A", "B-A\tO"])
+    tokens = TOKEN.map(lambda t: t.replace(separator, "") or "a") if careful else st.one_of(TOKEN, st.just(""))
+    lines: list[str] = []
+    for _ in range(draw(st.integers(0, 6))):
+        if draw(st.integers(0, 3)) == 0:
+            lines.append(f"-DOCSTART-{draw(st.sampled_from(['', ' (7)', '()', ' (a é)']))}{separator}O")
+            lines += [""] * draw(st.integers(0, 2))
+        lines += [f"{draw(tokens)}{separator}{draw(tags)}" for _ in range(draw(st.integers(0, 5)))]
+        lines += [""] * draw(st.integers(1 if careful else 0, 2))
+    return draw(st.sampled_from(["\n", "\n", "\r\n"])).join(lines) + draw(st.sampled_from(["", "\n"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(list(TAGS)), st.sampled_from(["marker", "sentence", "file"]), st.booleans())
+def test_conll(write_once, data, scheme, document, careful):
+    separator = data.draw(st.sampled_from("\t "))
+    texts = [data.draw(conll_file(scheme, separator, careful)) for _ in range(2)]
+    files = write_once({f"{n}.tsv": text.encode() for n, text in enumerate(texts)})
+    options = data.draw(st.sampled_from([{}, {}, {"token": -2, "tag": 1}, {"token": 1, "tag": 0}, {"tag": 2}]))
+    same("conll", files, scheme=scheme, document=document, separator=separator, **options)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(["marker", "sentence", "file"]))
+def test_conll_with_damage(write_once, mutate, data, document):
+    text = mutate(data, data.draw(conll_file("iob2")).encode())
+    same("conll", write_once({"a.tsv": text}), document=document)
+
+
+@pytest.mark.parametrize("document", ["marker", "sentence", "file"])
+def test_conll_in_pieces(files, monkeypatch, document):
+    """A file that is read in pieces of a few bytes is the same as one that is read at once."""
+    from mumei.data.readers import base, conll, conll_columns
+
+    text = (
+        "a\tO\n\nb\tB-A\n\n-DOCSTART-\tO\n\nc\tO\nd\tB-é\n\n"
+        + 9 * "e\tB-A\nf\tI-A\n\n"
+        + "-DOCSTART- (x)\tO\n\ng\tO\n\n"
+    )
+    given = files({"a.tsv": text})
+    whole = both("conll", given, False, document=document)
+    for module in (conll, conll_columns):
+        monkeypatch.setattr(module, "blocks", lambda file, encoding: base.blocks(file, encoding, 7))
+    assert both("conll", given, False, document=document) == whole
+    assert whole[2] == {"marker": 4, "sentence": 13, "file": 1}[document]
+
+
+def test_tag_that_cannot_follow_costs_the_columns_of_its_document_only(files):
+    assert same("conll", files({"a.tsv": "a\tO\n\nb\tI-A\n\nc\tB-A\nd\tI-A\n"})) == 2
+
+
 # Corpora -------------------------------------------------------------------------------------------------------------
 
-CORPORA = {"pubtator": ["ncbi_disease", "bc5cdr", "biored"]}
+CORPORA = {"pubtator": ["ncbi_disease", "bc5cdr", "biored"], "conll": ["jnlpba", "bc2gm"]}
 
 
 @pytest.mark.parametrize(("reader", "name"), [(r, n) for r, names in CORPORA.items() for n in names])

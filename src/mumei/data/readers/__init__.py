@@ -71,6 +71,7 @@ READERS: dict[str, ReaderEntry] = {
         "CoNLL: a token and a tag (IOB1, IOB2, IOBES) a line",
         (".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt"),
         rb"(?:\A|\n)[^\t\n]+\t(?:[^\n]*\t)?(?:O|[BIESLU]-[^\s]+)\r?\n",
+        "mumei.data.readers.conll_columns:conll_columns",
     ),
     "ddi": ReaderEntry(
         "mumei.data.readers.ddi:read_ddi",

@@ -23,10 +23,12 @@ from mumei.data.schemas import Entity, Pair, Passage
 SCHEMES = ("iob1", "iob2", "iobes")
 DOCUMENTS = ("marker", "sentence", "file")
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "L": "E", "M": "I", "S": "S", "U": "S", "W": "S"}
-_ID = re.compile(r"\((.+)\)")
+MARKER_ID = re.compile(r"\((.+)\)")
 
 
-class _Sentence(NamedTuple):
+class Sentence(NamedTuple):
+    """Tokens with their tags, one a line from `line` on."""
+
     tokens: Sequence[str]
     tags: Sequence[str]
     line: int
@@ -42,10 +44,12 @@ class _Marker(NamedTuple):
     line: int
 
 
-_Item = _Sentence | _Bad | _Marker
+_Item = Sentence | _Bad | _Marker
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
+    """Which column is what; see `read_conll`."""
+
     separator: str
     token: int
     tag: int
@@ -94,15 +98,9 @@ def read_conll(
         One passage, with the sentences' offsets. Ids are the markers', else the file's name and, unless that is the
         document, a number.
     """
-    if scheme not in SCHEMES:
-        raise unknown("scheme of tags", scheme, SCHEMES)
-    if document not in DOCUMENTS:
-        raise unknown("unit of documents", document, DOCUMENTS)
-    if len(separator) != 1 or not separator.isascii():
-        raise UsageError(f"separator has to be one ASCII character such as a tab or a blank, got {separator!r}.")
-    columns = _Columns(separator, token, tag, marker)
+    columns = checked(scheme, document, Columns(separator, token, tag, marker))
     for file in files:
-        builder = _Builder(file, scheme, passage_type, problems)
+        builder = Builder(file, scheme, passage_type, problems)
         try:
             yield from builder.documents(_items(file, encoding, columns), document)
         except ReadError as error:
@@ -111,15 +109,31 @@ def read_conll(
             problems.bad(error.message, error.file, error.line, error.document)
 
 
+def checked(scheme: str, document: str, columns: Columns) -> Columns:
+    """Return the columns, or raise `UsageError` for an option that cannot be."""
+    if scheme not in SCHEMES:
+        raise unknown("scheme of tags", scheme, SCHEMES)
+    if document not in DOCUMENTS:
+        raise unknown("unit of documents", document, DOCUMENTS)
+    if len(columns.separator) != 1 or not columns.separator.isascii():
+        raise UsageError(
+            f"separator has to be one ASCII character such as a tab or a blank, got {columns.separator!r}."
+        )
+    return columns
+
+
 # Lines ---------------------------------------------------------------------------------------------------------------
 
 
-def _items(file: SourceFile, encoding: str, columns: _Columns) -> Iterator[_Item]:
+def _items(file: SourceFile, encoding: str, columns: Columns) -> Iterator[_Item]:
     for text, first in blocks(file, encoding):
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
-        width = _regular(text, columns.separator)
-        yield from _whole(text, first, width, columns) if width else _by_line(text, first, columns)
+        yield from items_of(text.replace("\r\n", "\n") if "\r" in text else text, first, columns)
+
+
+def items_of(text: str, first: int, columns: Columns) -> Iterator[_Item]:
+    """Yield the sentences and markers of lines that end at LF alone; `first` is the number of the first."""
+    width = _regular(text, columns.separator)
+    yield from _whole(text, first, width, columns) if width else _by_line(text, first, columns)
 
 
 def _regular(text: str, separator: str) -> int:
@@ -137,7 +151,7 @@ def _regular(text: str, separator: str) -> int:
     return len(row) if alike and not marks.replace(row, b"").strip(b"\n") else 0
 
 
-def _whole(text: str, first: int, width: int, columns: _Columns) -> Iterator[_Item]:
+def _whole(text: str, first: int, width: int, columns: Columns) -> Iterator[_Item]:
     """Yield the sentences of a text whose lines all have `width` columns: columns are strides of one list."""
     separator, token, tag = columns.separator, columns.token % width, columns.tag % width
     if max(columns.token, columns.tag, -columns.token - 1, -columns.tag - 1) >= width:
@@ -153,11 +167,11 @@ def _whole(text: str, first: int, width: int, columns: _Columns) -> Iterator[_It
                 yield _Marker(stripped.partition("\n")[0], line)
                 tokens, tags, line = tokens[1:], tags[1:], line + 1
             if tokens:
-                yield _Sentence(tokens, tags, line)
+                yield Sentence(tokens, tags, line)
         first += piece.count("\n") + 2
 
 
-def _by_line(text: str, first: int, columns: _Columns) -> Iterator[_Item]:
+def _by_line(text: str, first: int, columns: Columns) -> Iterator[_Item]:
     """Yield the sentences of a text whose lines differ, or what is wrong with a line."""
     separator, token, tag, marker = columns
     least = max(token, tag, -token - 1, -tag - 1, 1) + 1
@@ -167,12 +181,12 @@ def _by_line(text: str, first: int, columns: _Columns) -> Iterator[_Item]:
     for number, line in enumerate(text.split("\n"), first):
         if not line or line.isspace():
             if tokens:
-                yield _Sentence(tokens, tags, start)
+                yield Sentence(tokens, tags, start)
             tokens, tags = [], []
             continue
         if marker and line.startswith(marker):
             if tokens:
-                yield _Sentence(tokens, tags, start)
+                yield Sentence(tokens, tags, start)
             tokens, tags = [], []
             yield _Marker(line, number)
             continue
@@ -185,13 +199,13 @@ def _by_line(text: str, first: int, columns: _Columns) -> Iterator[_Item]:
         tokens.append(fields[token])
         tags.append(fields[tag])
     if tokens:
-        yield _Sentence(tokens, tags, start)
+        yield Sentence(tokens, tags, start)
 
 
 # Documents -----------------------------------------------------------------------------------------------------------
 
 
-class _Builder:
+class Builder:
     """Puts the sentences of a file together."""
 
     def __init__(self, file: SourceFile, scheme: str, passage_type: str, problems: Problems):
@@ -201,12 +215,12 @@ class _Builder:
 
     def documents(self, items: Iterator[_Item], unit: str) -> Iterator[Document]:
         """Yield the documents that the items make."""
-        sentences: list[_Sentence] = []
+        sentences: list[Sentence] = []
         name, bad, begun, marked = "", None, 0, False
         for item in items:
             if isinstance(item, _Marker) and unit == "marker":
-                yield from self._finish(name, sentences, bad, begun)
-                found = _ID.search(item.text)
+                yield from self.finish(name, sentences, bad, begun)
+                found = MARKER_ID.search(item.text)
                 self.count += 1
                 name = found[1] if found else f"{self.file.stem}_{self.count}"
                 sentences, bad, begun, marked = [], None, item.line, True
@@ -215,15 +229,16 @@ class _Builder:
                 if not (marked or unit == "file"):
                     self.problems.bad(item.message, self.file.name, item.line, f"{self.file.stem}_{self.count + 1}")
                     bad = None
-            elif isinstance(item, _Sentence):
+            elif isinstance(item, Sentence):
                 if marked or unit == "file":
                     sentences.append(item)
                     continue
                 self.count += 1
-                yield from self._finish(f"{self.file.stem}_{self.count}", [item], None, item.line)
-        yield from self._finish(name or self.file.stem, sentences, bad, begun or 1)
+                yield from self.finish(f"{self.file.stem}_{self.count}", [item], None, item.line)
+        yield from self.finish(name or self.file.stem, sentences, bad, begun or 1)
 
-    def _finish(self, name: str, sentences: list[_Sentence], bad: _Bad | None, line: int) -> Iterator[Document]:
+    def finish(self, name: str, sentences: list[Sentence], bad: _Bad | None, line: int) -> Iterator[Document]:
+        """Yield the document that sentences make, if there are any and none of its lines is `bad`."""
         if bad:
             self.problems.bad(bad.message, self.file.name, bad.line, name)
         elif sentences:
@@ -232,7 +247,7 @@ class _Builder:
             except ReadError as error:
                 self.problems.bad(error.message, self.file.name, error.line, name)
 
-    def _document(self, name: str, sentences: list[_Sentence], line: int) -> Document:
+    def _document(self, name: str, sentences: list[Sentence], line: int) -> Document:
         texts, spans, entities, at = [], [], [], 0
         for sentence in sentences:
             text = " ".join(sentence.tokens)
@@ -245,7 +260,7 @@ class _Builder:
         passage = Passage(name + "_text", self.kind, [text], [(0, len(text))])
         return Document(name, name, [passage], entities, sentences=spans, file=self.file.name, line=line)
 
-    def _spans(self, name: str, sentence: _Sentence, base: int, text: str, entities: list[Entity]) -> None:
+    def _spans(self, name: str, sentence: Sentence, base: int, text: str, entities: list[Entity]) -> None:
         """Add the spans of a sentence that begins at `base`."""
         starts = list(accumulate(map(len, sentence.tokens), lambda at, length: at + length + 1, initial=0))
         for first, last, kind in self._tagged(name, sentence):
@@ -253,11 +268,11 @@ class _Builder:
             offsets: list[Pair] = [(base + start, base + end)]
             entities.append(Entity(f"{name}_T{len(entities) + 1}", kind, [text[start:end]], offsets, []))
 
-    def _tagged(self, name: str, sentence: _Sentence) -> Iterator[tuple[int, int, str]]:
+    def _tagged(self, name: str, sentence: Sentence) -> Iterator[tuple[int, int, str]]:
         """Yield (first token, last token, type) of each span."""
         start, kind, before, known = -1, "", "O", self.known
         for n, tag in enumerate(sentence.tags):
-            found = known.get(tag) or self._split(tag, sentence.line + n)
+            found = known.get(tag) or self.split(tag, sentence.line + n)
             prefix, own = found
             inside = before in "BI" and own == kind and prefix in "IE"
             if start >= 0 and not inside:
@@ -281,7 +296,8 @@ class _Builder:
             return prefix == "O" or (prefix == "I" and inside)
         return inside if prefix in "IE" else before not in "BI"
 
-    def _split(self, tag: str, line: int) -> tuple[str, str]:
+    def split(self, tag: str, line: int) -> tuple[str, str]:
+        """Return a tag's prefix, under its name in IOBES, and type; raise `ReadError` for what is no tag."""
         prefix, hyphen, kind = tag.partition("-")
         if not hyphen or not kind or prefix not in _PREFIXES:
             raise ReadError(f"expected O or a tag such as B-Gene, got {tag[:40]!r}", self.file.name, line)
