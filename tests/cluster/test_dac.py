@@ -113,12 +113,22 @@ def test_growth_is_a_number_of_at_least_zero(given):
         DAC(**SMALL, growth=given).fit(blobs()[0])
 
 
-def test_two_clusters_need_no_relu_at_the_end():
+@pytest.mark.parametrize(
+    ("k", "given", "kind"), [(2, "auto", "Identity"), (4, "auto", "Identity"), (5, "auto", "ReLU"), (2, "relu", "ReLU")]
+)
+def test_the_heads_activation_follows_the_number_of_clusters(k, given, kind):
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    model = DAC(**{**SMALL, "n_clusters": k, "epochs": 1, "head_activation": given}).fit(X)
+    layers = model.net_["head"].layers
+    assert {type(layers[i]).__name__ for i in (2, 6, 9)} == {kind}
+
+
+def test_two_clusters_have_no_relu():
     """Units that are all off are a third direction: without it both groups of plain data are found from every seed."""
     y = np.arange(80) // 40
     X = y[:, None] + np.random.default_rng(0).normal(0, 0.1, (80, 4))
     for seed in range(3):
-        model = DAC(n_clusters=2, hidden=(32,), batch_size=16, last="identity", random_state=seed).fit(X)
+        model = DAC(n_clusters=2, hidden=(32,), batch_size=16, random_state=seed).fit(X)
         assert model.evaluate(y)["acc"] > 0.95
 
 

@@ -72,7 +72,7 @@ class Beside(View):
     @cached_property
     def fake(self) -> Tensor:
         """What the generator makes of them (b, d)."""
-        return self.nets["generator"](self.drawn[0])
+        return self.nets["generator"](self.drawn[0]).float()
 
 
 class Game(TakingTurns):

@@ -25,9 +25,9 @@ rate, batches of 50, moves by 0.05, and a lambda that is there after two thirds 
 with their labels); and, as in the authors' program, pairs between the thresholds are taken as unlike: where they are ignored
 nothing keeps two groups from growing into one.
 
-The ReLU before the softmax gives rows whose units are all off equal probabilities: a label feature of its own, which goes to
-no cluster rightly. Among two or three clusters that is felt (groups are cut in two), and `last="identity"` mends it; among
-ten digits the ReLU gave the better accuracy.
+The ReLUs of the head give rows whose units are all off equal probabilities: a label feature of its own, which goes to no
+cluster rightly. That is one row in 2^k by chance alone: among two or three clusters it is felt (groups are cut in two), so the
+robust default leaves these ReLUs out (`head_activation="auto"`) where k is below `FEW`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from torch.nn.utils import skip_init
 
 from mumei.cluster.augmented import AugmentedClusterer, Pairs
 from mumei.cluster.run import Run
-from mumei.cluster.terms import Term, View
+from mumei.cluster.terms import Term, View, full_precision
 from mumei.core import seeds
 from mumei.core.config import one_of
 from mumei.core.linear import FastLinear
@@ -52,6 +52,7 @@ from mumei.nn.mlp import MLP, activation
 UPPER, LOWER = (0.95, -1.0), (0.455, 0.1)  # u and l: at lambda = 0, and by how much they change with it
 MEETING = (UPPER[0] - LOWER[0]) / (LOWER[1] - UPPER[1])  # 0.45
 EDGE = 1e-7
+FEW = 5  # clusters, below which more than one row in 32 would have all units off
 
 
 def thresholds(lam: float) -> tuple[float, float]:
@@ -72,22 +73,23 @@ class LabelFeatures(nn.Module):
     Parameters
     ----------
     features, n_clusters : int
-    last : str
-        Activation before the softmax, see `mumei.nn.mlp.ACTIVATIONS`.
+    head_activation : str
+        Of the k x k layers, see `mumei.nn.mlp.ACTIVATIONS`.
     seed : int
     """
 
-    def __init__(self, features: int, n_clusters: int, *, last: str = "relu", seed: int = 0):
+    def __init__(self, features: int, n_clusters: int, *, head_activation: str = "relu", seed: int = 0):
         super().__init__()
         k = n_clusters
-        layers: list[nn.Module] = [MLP((features, k), seed=seed), nn.BatchNorm1d(k), nn.ReLU(), nn.BatchNorm1d(k)]
+        layers: list[nn.Module] = [MLP((features, k), seed=seed), nn.BatchNorm1d(k), activation(head_activation)]
+        layers.append(nn.BatchNorm1d(k))
         for _ in range(2):
             layer = cast("FastLinear", skip_init(FastLinear, k, k))
             with torch.no_grad():
                 nn.init.eye_(layer.weight)
                 nn.init.zeros_(layer.bias)
-            layers += [layer, nn.BatchNorm1d(k), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1], activation(last))
+            layers += [layer, nn.BatchNorm1d(k), activation(head_activation)]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return label features (b, k): non-negative, of length 1."""
@@ -118,12 +120,12 @@ class SurePairs(Term):
         """Return the mean over the pairs that count; 0 where there is none."""
         head = view.nets["head"]
         features = cast("Pairs", view).features()
-        rows, copies = head(torch.cat(features)).chunk(2)
+        rows, copies = head(torch.cat(features)).float().chunk(2)
         upper, lower = thresholds(self.growth * view.at.epoch)
-        alike = rows.detach() @ rows.detach().T
+        with full_precision(rows):
+            alike, g = rows.detach() @ rows.detach().T, (rows @ copies.T).clamp(EDGE, 1.0 - EDGE)
         similar = alike > upper
         dissimilar = alike <= lower if self.unsure == "ignored" else ~similar
-        g = (rows @ copies.T).clamp(EDGE, 1.0 - EDGE)
         loss = torch.where(similar, -g.log(), torch.where(dissimilar, -torch.log1p(-g), torch.zeros_like(g)))
         return loss.sum() / (similar | dissimilar).sum().clamp(min=1)
 
@@ -136,8 +138,9 @@ class DAC(AugmentedClusterer):
     ----------
     growth : float, optional
         Of lambda in an epoch: how fast less sure pairs are let in. All pairs count from 0.45 on.
-    last : str, optional
-        Activation before the softmax: "relu" as in the authors' program, or "identity", which two or three clusters need.
+    head_activation : str, optional
+        Of the k x k layers before the softmax: "relu" as in the authors' program, "identity", or "auto", which is "identity"
+        for fewer than five clusters and "relu" for others.
     unsure : {"ignored", "unlike"}, optional
         What pairs between the thresholds are: none of the loss's (the paper), or unlike (the authors' program).
     others
@@ -147,13 +150,13 @@ class DAC(AugmentedClusterer):
     --------
     >>> import numpy as np
     >>> X = np.concatenate([np.zeros((40, 4)), np.ones((40, 4))]) + np.random.default_rng(0).normal(0, 0.1, (80, 4))
-    >>> model = DAC(n_clusters=2, hidden=(32,), batch_size=16, last="identity", random_state=0)
+    >>> model = DAC(n_clusters=2, hidden=(32,), batch_size=16, random_state=0)
     >>> np.bincount(model.fit_predict(X)).tolist()
     [40, 40]
     """
 
     growth: float | None = None
-    last: str | None = None
+    head_activation: str | None = None
     unsure: str | None = None
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -161,7 +164,7 @@ class DAC(AugmentedClusterer):
             "batch_size": 50,
             "epochs": 60,
             "growth": 0.01125,
-            "last": "relu",
+            "head_activation": "auto",
             "learning_rate": 3e-3,
             "rotation": 10.0,
             "shift": 0.05,
@@ -173,7 +176,7 @@ class DAC(AugmentedClusterer):
             "convolutions": (64, 64, 64, "pool", 128, 128, 128, "pool"),
             "epochs": 46,
             "growth": 1.1 * 0.009,
-            "last": "relu",
+            "head_activation": "relu",
             "optimizer": "rmsprop",
             "rotation": 10.0,
             "schedule": "constant",
@@ -186,8 +189,10 @@ class DAC(AugmentedClusterer):
 
     def make_heads(self, run: Run, features: int) -> dict[str, nn.Module]:
         """Return the head."""
-        last, seed = run.settings["last"], seeds.child(run.seed, "head")
-        return {"head": LabelFeatures(features, run.n_clusters, last=last, seed=seed)}
+        given, seed = run.settings["head_activation"], seeds.child(run.seed, "head")
+        if given == "auto":
+            given = "identity" if run.n_clusters < FEW else "relu"
+        return {"head": LabelFeatures(features, run.n_clusters, head_activation=given, seed=seed)}
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the loss of the pairs."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mumei.cluster.terms import Term, View
+from mumei.cluster.terms import Term, View, full_precision
 from mumei.core import seeds
 from mumei.core.batches import Rows
 from mumei.core.config import TrainConfig
@@ -65,12 +65,15 @@ class Clustering(Protocol):
 
 @contextlib.contextmanager
 def evaluating(nets: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Put networks in evaluation mode (no dropout, fixed batch normalisation) without gradients, and back."""
+    """Put networks in evaluation mode (no dropout, fixed batch normalisation) without gradients, and back.
+
+    All is in float32 here, also under a step's mixed precision: what a refresh sees is what the fitted model says.
+    """
     before = {name: net.training for name, net in nets.items()}
     for net in nets.values():
         net.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
         for name, net in nets.items():
@@ -146,7 +149,8 @@ class Driver:
         every = self.settings["refresh"]
         if self.due or (every != "epoch" and at.step % every == 0):
             self.due = False
-            settled = self.refresh(batch, at)
+            with full_precision(batch[0]):
+                settled = self.refresh(batch, at)
             if settled:
                 at.stop()
                 with evaluating(at.nets):  # so that running means of normalisation stay too

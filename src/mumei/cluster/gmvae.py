@@ -67,7 +67,7 @@ class TwoCodes(VAENet):
         """Return mean and log-variance of q(z|x), each (b, latent), and of q(w|x), each (b, n_w)."""
         hidden = self.encoder(self.likelihood.features(x))
         (mean, log_variance), (mean_w, log_variance_w) = (
-            head(hidden).chunk(2, -1) for head in (self.posterior, self.posterior_w)
+            head(hidden).float().chunk(2, -1) for head in (self.posterior, self.posterior_w)
         )
         return (mean, log_variance.clamp(*POSTERIOR)), (mean_w, log_variance_w.clamp(*POSTERIOR))
 
@@ -91,7 +91,7 @@ class BentMixture(nn.Module):
 
     def components(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return means and log-variances, each (b, k, latent), for w (b, n_w)."""
-        means, log_variances = self.net(w).unflatten(-1, self.shape).unbind(-3)
+        means, log_variances = self.net(w).float().unflatten(-1, self.shape).unbind(-3)
         return means, log_variances.clamp(*LOG_VARIANCE)
 
     def forward(self, z: Tensor, w: Tensor) -> Tensor:

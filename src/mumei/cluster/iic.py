@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from mumei.cluster.augmented import AugmentedClusterer, Pairs
 from mumei.cluster.run import Run
-from mumei.cluster.terms import Term, View
+from mumei.cluster.terms import Term, View, full_precision
 from mumei.core import seeds
 from mumei.core.config import at_least
 from mumei.core.errors import UsageError
@@ -54,7 +54,8 @@ def information(p: Tensor, q: Tensor, lamb: float = 1.0) -> Tensor:
     >>> information(torch.eye(2)[:, None], torch.eye(2)[:, None])  # ln 2
     tensor([0.6931])
     """
-    joint = torch.einsum("bsk,bsl->skl", p, q) / len(p)
+    with full_precision(p):
+        joint = torch.einsum("bsk,bsl->skl", p.float(), q.float()) / len(p)
     joint = ((joint + joint.transpose(1, 2)) / 2).clamp(min=TINY)
     rows, columns = joint.sum(2, keepdim=True), joint.sum(1, keepdim=True)
     return (joint * (joint.log() - lamb * rows.log() - lamb * columns.log())).sum((1, 2))

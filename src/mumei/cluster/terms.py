@@ -11,10 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mumei.core.method import At
+
+
+def full_precision(x: Tensor) -> Any:
+    """Return a context in which nothing is rounded to bfloat16, on the device of x: for products of probabilities, whose
+    differences from 0 and 1 count.
+    """
+    return torch.autocast(x.device.type, enabled=False)
 
 
 class View:

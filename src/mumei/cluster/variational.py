@@ -28,7 +28,7 @@ from mumei.cluster.initial import INITS, initial_clustering
 from mumei.cluster.likelihoods import check_rows, likelihood_of, preparation_for
 from mumei.cluster.pretraining import pretrain
 from mumei.cluster.run import Run
-from mumei.cluster.terms import Term, View
+from mumei.cluster.terms import Term, View, full_precision
 from mumei.core import seeds
 from mumei.core.config import TrainConfig, one_of
 from mumei.core.estimating import widths
@@ -46,7 +46,8 @@ class LatentView(View):
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (b, latent)."""
-        return self.nets["vae"].encode(self.x)
+        mean, log_variance = self.nets["vae"].encode(self.x)
+        return mean.float(), log_variance.float()
 
     @cached_property
     def z(self) -> Tensor:
@@ -67,7 +68,13 @@ class NegativeLogLikelihood(Term):
 
     def __call__(self, view: View) -> Tensor:
         """Return the mean over rows, in nats."""
-        return -view.nets["vae"].likelihood.log_prob(view.reconstruction, view.x).mean()
+        return negative_log_likelihood(view.nets["vae"], view.reconstruction, view.x)
+
+
+def negative_log_likelihood(net: VAENet, made: Tensor, x: Tensor) -> Tensor:
+    """Return -log p(x|z) of rows x (b, d) by what the decoder made of their codes (b, outputs), its mean over rows in nats."""
+    with full_precision(x):
+        return -net.likelihood.log_prob(made.float(), x).mean()
 
 
 class LatentDriver(OneOptimizer):
@@ -100,7 +107,7 @@ class AsAutoencoder:
     def step(self, batch: tuple[Tensor, ...], at: At) -> Loss:
         """Return the mean over rows, in nats."""
         net, x = cast("VAENet", at.nets["vae"]), batch[0].float()
-        return Loss(-net.likelihood.log_prob(net.decode(net.encode(x)[0]), x).mean())
+        return Loss(negative_log_likelihood(net, net.decode(net.encode(x)[0]), x))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
