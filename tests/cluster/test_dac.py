@@ -13,7 +13,7 @@ from cluster_toys import blobs
 
 from mumei.cluster.augment import Tables
 from mumei.cluster.augmented import Pairs
-from mumei.cluster.dac import DAC, LabelFeatures, SurePairs, thresholds
+from mumei.cluster.dac import DAC, LabelFeatures, SurePairs, growth_of, thresholds
 from mumei.core.errors import UsageError
 
 SMALL: dict[str, Any] = {"n_clusters": 3, "hidden": (16,), "epochs": 4, "batch_size": 32, "random_state": 0}
@@ -135,3 +135,11 @@ def test_two_clusters_have_no_relu():
 def test_unsure_pairs_are_one_of_two_things():
     with pytest.raises(UsageError, match="unsure"):
         DAC(**SMALL, unsure="alike").fit(blobs()[0])
+
+
+def test_growth_follows_the_number_of_epochs():
+    """Expected: 0.45, where the thresholds meet, after two thirds of the epochs; without a number of epochs, words."""
+    assert [growth_of("auto", epochs) * 2 / 3 * epochs for epochs in (3, 30, 60)] == pytest.approx([0.45] * 3)
+    with pytest.raises(UsageError, match="growth='auto' follows the number of epochs"):
+        DAC(**{**SMALL, "epochs": "auto"}).fit(blobs()[0])
+    assert DAC(**{**SMALL, "epochs": "auto"}, growth=0.1, options={"steps": 1}).fit(blobs()[0]).n_iter_ == 1

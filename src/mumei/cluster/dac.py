@@ -45,12 +45,14 @@ from mumei.cluster.augmented import AugmentedClusterer, Pairs
 from mumei.cluster.run import Run
 from mumei.cluster.terms import Term, View, full_precision
 from mumei.core import seeds
-from mumei.core.config import one_of
+from mumei.core.config import at_least, one_of
+from mumei.core.errors import UsageError
 from mumei.core.linear import FastLinear
 from mumei.nn.mlp import MLP, activation
 
 UPPER, LOWER = (0.95, -1.0), (0.455, 0.1)  # u and l: at lambda = 0, and by how much they change with it
 MEETING = (UPPER[0] - LOWER[0]) / (LOWER[1] - UPPER[1])  # 0.45
+SETTLED = 2 / 3  # of the epochs, after which growth="auto" has them meet
 EDGE = 1e-7
 FEW = 5  # clusters, below which more than one row in 32 would have all units off
 
@@ -136,8 +138,9 @@ class DAC(AugmentedClusterer):
 
     Parameters
     ----------
-    growth : float, optional
-        Of lambda in an epoch: how fast less sure pairs are let in. All pairs count from 0.45 on.
+    growth : float or "auto", optional
+        Of lambda in an epoch: how fast less sure pairs are let in. All pairs count from 0.45 on; "auto" is there after two thirds
+        of the epochs.
     head_activation : str, optional
         Of the k x k layers before the softmax: "relu" as in the authors' program, "identity", or "auto", which is "identity"
         for fewer than five clusters and "relu" for others.
@@ -155,7 +158,7 @@ class DAC(AugmentedClusterer):
     [40, 40]
     """
 
-    growth: float | None = None
+    growth: Any = None
     head_activation: str | None = None
     unsure: str | None = None
 
@@ -163,7 +166,7 @@ class DAC(AugmentedClusterer):
         "robust": {
             "batch_size": 50,
             "epochs": 60,
-            "growth": 0.01125,
+            "growth": "auto",
             "head_activation": "auto",
             "learning_rate": 3e-3,
             "rotation": 10.0,
@@ -185,7 +188,6 @@ class DAC(AugmentedClusterer):
             "zoom": 0.05,
         },
     }
-    LEAST: ClassVar[dict[str, float]] = {**AugmentedClusterer.LEAST, "growth": 0.0}
 
     def make_heads(self, run: Run, features: int) -> dict[str, nn.Module]:
         """Return the head."""
@@ -197,4 +199,24 @@ class DAC(AugmentedClusterer):
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the loss of the pairs."""
         one_of("unsure", settings["unsure"], ("ignored", "unlike"))
-        return [SurePairs(growth=settings["growth"], unsure=settings["unsure"])]
+        return [SurePairs(growth=growth_of(settings["growth"], settings["epochs"]), unsure=settings["unsure"])]
+
+
+def growth_of(given: Any, epochs: Any) -> float:
+    """Return lambda's growth in an epoch, given as a number or as "auto" for so many epochs.
+
+    Examples
+    --------
+    >>> growth_of("auto", 60), growth_of(0.5, 60)
+    (0.01125, 0.5)
+    """
+    if given == "auto" and isinstance(epochs, int):
+        return MEETING / (SETTLED * epochs)
+    if given == "auto":
+        raise UsageError(
+            f"growth='auto' follows the number of epochs, and epochs={epochs!r} is none; give one of both as a number."
+        )
+    if isinstance(given, str):
+        raise UsageError(f"growth={given!r} is not allowed; give a number of at least 0, or 'auto'.")
+    at_least("growth", given, 0.0)
+    return given
