@@ -6,6 +6,8 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mumei.data.bigbio import document_to_kb, to_bigbio
 from mumei.data.documents import (
@@ -22,7 +24,7 @@ from mumei.data.documents import (
 )
 from mumei.data.readers.base import Problems, SourceFile
 from mumei.data.readers.pubtator import read_pubtator
-from mumei.data.schemas import SCHEMAS, Entity, Normalized, Passage
+from mumei.data.schemas import KB, SCHEMAS, Entity, Normalized, Passage
 from mumei.data.tables import arrow_schema, to_table
 
 
@@ -70,6 +72,34 @@ def test_columns_and_rows_agree():
         table.validate(full=True)
         rows = [json.loads(msgspec.json.encode(document_to_kb(d))) for d in documents]
         assert table.to_pylist() == rows
+
+
+LOCAL = st.sampled_from(["T1", "T2", "T3", "E1"])
+CONCEPT = st.sampled_from(["D1", "D2", "1_T1"])
+DOCUMENTS = st.builds(
+    Document,
+    id=st.sampled_from(["1", "2"]),
+    document_id=st.just("1"),
+    entities=st.lists(
+        st.builds(
+            Entity, LOCAL, st.just("x"), st.just(["a"]), st.just([(0, 1)]), st.lists(CONCEPT.map(link), max_size=3)
+        ),
+        max_size=3,
+    ),
+    coreferences=st.lists(st.builds(Coreference, LOCAL, st.lists(LOCAL, max_size=3)), max_size=3),
+    relations=st.lists(
+        st.builds(Relation, LOCAL, st.just("r"), LOCAL, LOCAL, st.lists(CONCEPT.map(link), max_size=2)), max_size=3
+    ),
+    concept_relations=st.lists(st.builds(ConceptRelation, LOCAL, st.just("c"), CONCEPT, CONCEPT), max_size=3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(DOCUMENTS, max_size=4), st.integers(0, 2))
+def test_all_rows_at_once_are_the_rows_one_by_one(documents, first):
+    table = to_bigbio(to_table(documents, Document).slice(first), "kb")
+    table.validate(full=True)
+    assert table.equals(to_table([document_to_kb(d) for d in documents[first:]], KB))
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mumei.data import documents, schemas
+from mumei.data.columns import ends_of, joined, lists, numbered, pc, strings, structs, within
 from mumei.data.documents import Document
 from mumei.data.schemas import KB, SCHEMAS
-from mumei.data.tables import BATCH, arrow_schema, column, fields_of, from_table
+from mumei.data.tables import BATCH, arrow_schema
 
 
 def expanded(document: Document) -> Iterator[schemas.Relation]:
@@ -91,11 +93,83 @@ def _batch(batch: pa.RecordBatch, schema: str, target: pa.Schema) -> pa.RecordBa
     if schema == "kb" and any(
         len(batch.column(n).flatten()) for n in ("relations", "concept_relations", "coreferences")
     ):
-        rows = list(from_table(pa.Table.from_batches([batch]), Document))
-        hints = fields_of(KB)
-        columns["relations"] = column([relations_of(d) for d in rows], hints["relations"])
-        columns["coreferences"] = column([coreferences_of(d) for d in rows], hints["coreferences"])
+        keys = _keys(_owners(batch.column("entities")), batch.column("entities").flatten().field("id"))
+        columns["relations"] = _relations(batch, keys, columns["relations"])
+        columns["coreferences"] = _coreferences(batch, keys, columns["coreferences"])
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=target)
+
+
+def _owners(array: Any) -> Any:
+    """Return the row of each item of lists."""
+    return np.repeat(np.arange(len(array)), np.diff(array.offsets.to_numpy()))
+
+
+def _keys(owners: Any, ids: pa.Array) -> pa.Array:
+    """Return ids, each with the number of its row: they are compared within documents."""
+    rows = strings([str(n) for n in range(int(np.max(owners, initial=-1)) + 1)])
+    return joined(rows.take(pa.array(owners)), " ", ids)
+
+
+def _relations(batch: pa.RecordBatch, entities: pa.Array, shown: Any) -> pa.Array:
+    """Return relations between entities, those of concepts expanded; `relations_of` for all rows at once."""
+    whole = batch.column("relations")
+    rows, kept = _owners(whole), np.ones(len(whole.flatten()), np.bool_)
+    for name in ("arg1_id", "arg2_id"):
+        kept &= pc.is_in(_keys(rows, whole.flatten().field(name)), value_set=entities).to_numpy(zero_copy_only=False)
+    own, owners = shown.flatten().filter(pa.array(kept)), rows[kept]
+    between, of = _expanded(batch)
+    order = np.argsort(np.concatenate([owners, of]), kind="stable")
+    items = pa.concat_arrays([own, between]).take(pa.array(order))
+    return lists(np.bincount(np.concatenate([owners, of]), minlength=len(batch)), items)
+
+
+def _expanded(batch: pa.RecordBatch) -> tuple[pa.Array, Any]:
+    """Return relations between mentions for those between concepts, and their rows."""
+    concepts, entities = batch.column("concept_relations"), batch.column("entities")
+    stated, mentions = concepts.flatten(), entities.flatten()
+    carried = _mentions(entities) if len(stated) else {}
+    owners = _owners(concepts)
+    firsts, seconds = (stated.field(name).to_pylist() for name in ("arg1_id", "arg2_id"))
+    none = np.array([], np.int64)
+    pairs = [
+        (carried.get((row, a), none), carried.get((row, b), none))
+        for row, a, b in zip(owners.tolist(), firsts, seconds, strict=True)
+    ]
+    counts = np.array([len(a) * len(b) for a, b in pairs], np.int64)
+    arg1 = np.concatenate([none, *[np.repeat(a, len(b)) for a, b in pairs]])
+    arg2 = np.concatenate([none, *[np.tile(b, len(a)) for a, b in pairs]])
+    source = np.repeat(np.arange(len(pairs)), counts)
+    items = structs(
+        schemas.Relation,
+        id=numbered(joined(stated.field("id"), "_"), source, within(counts)),
+        type=stated.field("type").take(pa.array(source)),
+        arg1_id=mentions.field("id").take(pa.array(arg1)),
+        arg2_id=mentions.field("id").take(pa.array(arg2)),
+    )
+    return items, owners[source]
+
+
+def _mentions(entities: Any) -> dict[tuple[int, str], Any]:
+    """Return {(row, concept): numbers of the entities that carry it}."""
+    links = entities.flatten().field("normalized")
+    of, rows = _owners(links), _owners(entities)
+    found: dict[tuple[int, str], dict[int, None]] = {}
+    for entity, row, name in zip(
+        of.tolist(), rows[of].tolist(), links.flatten().field("db_id").to_pylist(), strict=True
+    ):
+        found.setdefault((row, name), {})[entity] = None
+    return {key: np.fromiter(numbers, np.int64, len(numbers)) for key, numbers in found.items()}
+
+
+def _coreferences(batch: pa.RecordBatch, entities: pa.Array, shown: Any) -> pa.Array:
+    """Return coreferences between entities; `coreferences_of` for all rows at once."""
+    whole = batch.column("coreferences")
+    members, owners = whole.flatten().field("entity_ids"), _owners(whole)
+    keys = _keys(owners[_owners(members)], members.flatten())
+    unknown = ends_of(~pc.is_in(keys, value_set=entities).to_numpy(zero_copy_only=False))
+    edges = ends_of(np.diff(members.offsets.to_numpy()))
+    kept = np.diff(unknown[edges]) == 0
+    return lists(np.bincount(owners[kept], minlength=len(batch)), shown.flatten().filter(pa.array(kept)))
 
 
 def _project(array: Any, kind: pa.DataType) -> Any:

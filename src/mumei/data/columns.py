@@ -82,6 +82,14 @@ def strings_of(content: npt.NDArray[np.uint8], places: Ints) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(places) - 1, offsets, pa.py_buffer(np.ascontiguousarray(content)))
 
 
+def can_be_stored(*texts: str) -> bool:
+    """Return whether texts are UTF-8: names of files and some codecs give halves of surrogate pairs."""
+    try:
+        return all(text.isascii() or text.encode() for text in texts)
+    except UnicodeEncodeError:
+        return False
+
+
 def strings(values: Sequence[str]) -> pa.StringArray:
     """Return strings as an array."""
     return pa.array(values, pa.string())

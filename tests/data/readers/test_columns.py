@@ -46,7 +46,7 @@ def both(name: str, files, keep_going: bool, **options):
 
 
 def same(name: str, files, **options) -> int:
-    for keep_going in (True, False):
+    for keep_going in (False, True):
         documents, columns, rows = both(name, files, keep_going, **options)
         assert columns == documents
     return rows
@@ -206,16 +206,133 @@ def test_tag_that_cannot_follow_costs_the_columns_of_its_document_only(files):
     assert same("conll", files({"a.tsv": "a\tO\n\nb\tI-A\n\nc\tB-A\nd\tI-A\n"})) == 2
 
 
+# BRAT ----------------------------------------------------------------------------------------------------------------
+
+LOCAL = st.sampled_from(["T1", "T2", "T3", "T4", "E1", "E2", "R1"])
+KIND = st.sampled_from(["Gene", "é", "A;B"])
+PLAIN_LINE = st.one_of(
+    st.builds(
+        "T{}\t{} {}\t{}".format, st.integers(1, 4), KIND, st.sampled_from(["0 2", "1 3;4 6", "0 1;2 3;4 5"]), WORD
+    ),
+    st.builds(
+        "E{}\tBind:{}{}".format, st.integers(1, 2), LOCAL, st.sampled_from(["", " Theme:T1", " Theme2:E1 Cause:T4 "])
+    ),
+    st.builds("R{}\tCID Arg1:{} Arg2:{}".format, st.integers(1, 2), LOCAL, LOCAL),
+    st.builds("{}\tEquiv {} {}".format, st.sampled_from(["*", "*1"]), LOCAL, LOCAL),
+    st.builds(
+        "{}\t{} {}{}".format, st.sampled_from(["A1", "M1", "A2"]), KIND, LOCAL, st.sampled_from(["", " high", " a b "])
+    ),
+    st.builds(
+        "N{}\tReference {} {}".format, st.integers(1, 2), LOCAL, st.sampled_from(["MESH:D1", "a:b:c\tname", "x: y"])
+    ),
+    st.builds(
+        "{}\tNotes {}{}".format, st.sampled_from(["#", "#1"]), LOCAL, st.sampled_from(["", "\t", "\tsaid\tmore"])
+    ),
+)
+ODD_LINE = st.sampled_from(
+    r"""
+
+T9
+T1\tGene 0 1\tx
+T5\tGene  0 1\tx
+T5\tGene 0 +1\tx
+T5\tGene ٣ 4\tx
+T5\tGene 0 99999999999\tx
+T6\tGene 0 1;\tx
+T7\tA B 0 1\tx
+E3\tBind
+E3\t:T1
+E3\tBind:T1  Theme:T1
+E3\tBind:T1 :T2
+E3\tBind:T1 Theme99999999999:T1
+E3\tBind:T1\r
+R3\tCID Arg1:T1
+R3\tCID\u2003Arg1:T1 Arg2:T2 .
+*\tEquiv T1
+N3\tReference T1
+N3\tReference T1 :x
+x
+A3\tNeg
+A3\tNeg T1\tx
+A3\tNeg T1 .
+#\tNotes
+#\tNotes  T1\tx
+#2\tNotes T1 x""".replace(r"\t", "\t")
+    .replace(r"\r", "\r")
+    .replace(r"\u2003", "\u2003")
+    .replace(" .", " ")
+    .split("\n")
+)
+
+
+def annotations(careful: bool):
+    line = PLAIN_LINE if careful else st.one_of(PLAIN_LINE, PLAIN_LINE, ODD_LINE)
+    rows = st.lists(line, max_size=8, unique_by=(lambda row: row.partition("\t")[0]) if careful else None)
+    ends = st.sampled_from(["\n", "\n", "\r\n"])
+    return st.builds(lambda rows, end, last: end.join(rows) + last, rows, ends, st.sampled_from(["", "\n", "\r\n"]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.booleans(), st.booleans())
+def test_brat(write_once, data, careful, keep_triggers):
+    contents: dict[str, str] = {}
+    for n in range(data.draw(st.integers(1, 4))):
+        contents[f"{n}.txt"] = data.draw(st.sampled_from(["", "\ufeff"])) + data.draw(WORD)
+        for suffix in data.draw(st.sampled_from([["ann"], ["a1", "a2"], ["a1"], []] if not careful else [["ann"]])):
+            contents[f"{n}.{suffix}"] = data.draw(annotations(careful))
+    if not careful:
+        contents.pop(data.draw(st.sampled_from(sorted(contents))))
+    files = write_once({name: text.encode() for name, text in contents.items()})
+    same("brat", files, keep_triggers=keep_triggers, concept_types=data.draw(st.sampled_from([False, False, True])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_brat_with_damage(write_once, mutate, data):
+    text = mutate(data, data.draw(annotations(True)).encode())
+    same("brat", write_once({"a.txt": mutate(data, b"Some text."), "a.ann": text, "b.txt": b"c", "b.ann": b""}))
+
+
+def test_plain_brat_comes_as_columns(files):
+    lines = [
+        "T1\tGene 0 1\ta",
+        "T2\tGene 0 1;2 3\ta c",
+        "T3\tBind 2 3\tc",
+        "E1\tBind:T3 Theme:T1 Cause2:T2",
+        "R1\tIn Arg1:T1 Arg2:E1",
+        "*\tEquiv T1 T2",
+        "A1\tNegation E1",
+        "N1\tReference T1 MESH:D1\tx",
+        "#1\tNotes T1\tsaid",
+    ]
+    given = {
+        "a.txt": "a c",
+        "a.ann": "\n".join(lines) + "\n",
+        "b.txt": "x",
+        "b.a1": lines[0],
+        "b.a2": "",
+        "c.txt": "",
+        "c.ann": "",
+    }
+    assert same("brat", files(given)) == 3
+    given["b.a1"] = "nonsense"
+    assert same("brat", files(given)) == 2
+
+
 # Corpora -------------------------------------------------------------------------------------------------------------
 
-CORPORA = {"pubtator": ["ncbi_disease", "bc5cdr", "biored"], "conll": ["jnlpba", "bc2gm"]}
+CORPORA = {
+    "pubtator": ["ncbi_disease", "bc5cdr", "biored"],
+    "conll": ["jnlpba", "bc2gm"],
+    "brat": ["bionlp_st_2013_cg", "anat_em", "seth_corpus"],
+}
 
 
 @pytest.mark.parametrize(("reader", "name"), [(r, n) for r, names in CORPORA.items() for n in names])
 def test_corpora(corpora_dir, tmp_path, reader, name):
     plan = plan_recipe(catalogue.find(name), "kb", corpora_dir, {}, SILENT)
     for split, files in plan.open(Path(tmp_path)).items():
-        documents, columns, rows = both(reader, files, True, **plan.options)
+        documents, columns, rows = both(reader, files, True, **{**plan.options, **plan.of_split.get(split, {})})
         assert columns == documents, split
         assert rows > 0
         assert written(columns[0].to_batches()) == written(documents[0].to_batches())

@@ -42,6 +42,7 @@ READERS: dict[str, ReaderEntry] = {
         "kb",
         "BRAT standoff: .txt with .ann, or .a1 and .a2",
         (".ann", ".a1", ".a2"),
+        columns="mumei.data.readers.brat_columns:brat_columns",
     ),
     "pubtator": ReaderEntry(
         "mumei.data.readers.pubtator:read_pubtator",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 from mumei.core.errors import UsageError
 from mumei.data.documents import Argument, Attribute, Coreference, Document, Event, Relation, Trigger
@@ -23,6 +24,17 @@ from mumei.data.schemas import NULL, Entity, Normalized, Pair, Passage
 ANNOTATIONS = ("ann", "a1", "a2")
 BOM = "\ufeff"
 _QUOTED = re.compile(r'"([^"]*)"')
+
+
+class Options(NamedTuple):
+    """What differs between corpora; see `read_brat`."""
+
+    encoding: str = "utf-8"
+    passage_type: str = "text"
+    keep_triggers: bool = False
+    texts: str = ""
+    concept_types: bool = False
+    database: str = NULL
 
 
 class _Wrong(Exception):
@@ -67,40 +79,54 @@ def read_brat(
     Document
         One passage with the whole text, in the order of the names.
     """
-    held, files = _held(files, texts, encoding) if texts else (None, files)
-    for stem, members in _groups(files).items():
-        text = members.pop("txt", None)
-        name = stem.rpartition("/")[2].rpartition("!")[2]
-        first = next(iter(members.values()), text)
-        assert first is not None
-        if held is not None and name not in held:
-            problems.bad(f"annotations without their text, which is not in {texts}", first.name, 0, name)
-        elif held is None and text is None:
-            problems.bad("annotations without their text; expected a .txt of the same name", first.name)
-        elif not members:
-            problems.note("a text without annotations (.ann, .a1 or .a2), left out", first.name)
-        else:
-            try:
-                raw = text.read() if text is not None else b""
-                content = (
-                    held[name] if held is not None else decode(raw, first.name if text is None else text.name, encoding)
-                )
-                passage = Passage(name + "_text", passage_type, [content], [(0, len(content))])
-                begun = Document(name, name, [passage], file=(text or first).name, line=1)
-                builder = _Builder(begun, keep_triggers)
-                made = _document(builder, members, problems, encoding)
-                if held is None and drops_mark(raw, encoding) and _counts_mark(builder.spans.values(), content):
-                    passage.text, passage.offsets = [BOM + content], [(0, len(content) + 1)]
-            except ReadError as error:
-                problems.bad(error.message, error.file, error.line, error.document or name)
-                continue
-            for document in made:
-                if concept_types:
-                    _types_from_notes(document, database)
-                yield document
+    held, files = held_texts(files, texts, encoding) if texts else (None, files)
+    options = Options(encoding, passage_type, keep_triggers, texts, concept_types, database)
+    for stem, members in groups(files).items():
+        yield from documents(stem, members, held, problems, options)
 
 
-def _held(files: Sequence[SourceFile], texts: str, encoding: str) -> tuple[dict[str, str], list[SourceFile]]:
+def documents(
+    stem: str, members: dict[str, SourceFile], held: dict[str, str] | None, problems: Problems, options: Options
+) -> Iterator[Document]:
+    """Yield the document of files of one name, if it is good; `held` are texts by name where one file has them all."""
+    members, encoding = dict(members), options.encoding
+    text = members.pop("txt", None)
+    name = name_of(stem)
+    first = next(iter(members.values()), text)
+    assert first is not None
+    if held is not None and name not in held:
+        problems.bad(f"annotations without their text, which is not in {options.texts}", first.name, 0, name)
+    elif held is None and text is None:
+        problems.bad("annotations without their text; expected a .txt of the same name", first.name)
+    elif not members:
+        problems.note("a text without annotations (.ann, .a1 or .a2), left out", first.name)
+    else:
+        try:
+            raw = text.read() if text is not None else b""
+            content = (
+                held[name] if held is not None else decode(raw, first.name if text is None else text.name, encoding)
+            )
+            passage = Passage(name + "_text", options.passage_type, [content], [(0, len(content))])
+            begun = Document(name, name, [passage], file=(text or first).name, line=1)
+            builder = _Builder(begun, options.keep_triggers)
+            made = _document(builder, members, problems, encoding)
+            if held is None and drops_mark(raw, encoding) and _counts_mark(builder.spans.values(), content):
+                passage.text, passage.offsets = [BOM + content], [(0, len(content) + 1)]
+        except ReadError as error:
+            problems.bad(error.message, error.file, error.line, error.document or name)
+            return
+        for document in made:
+            if options.concept_types:
+                _types_from_notes(document, options.database)
+            yield document
+
+
+def name_of(stem: str) -> str:
+    """Return a document's name from those of its files without their suffixes."""
+    return stem.rpartition("/")[2].rpartition("!")[2]
+
+
+def held_texts(files: Sequence[SourceFile], texts: str, encoding: str) -> tuple[dict[str, str], list[SourceFile]]:
     """Return {document's name: text} from the file of all texts, and the files that are left to read."""
     file = next((f for f in files if f.name == texts or f.name.endswith(("/" + texts, "!" + texts))), None)
     if file is None:
@@ -133,7 +159,7 @@ def _types_from_notes(document: Document, database: str) -> None:
             entity.type = words[entity.id][-1]
 
 
-def _groups(files: Sequence[SourceFile]) -> dict[str, dict[str, SourceFile]]:
+def groups(files: Sequence[SourceFile]) -> dict[str, dict[str, SourceFile]]:
     """Return {name without suffix: {suffix: file}}."""
     groups: dict[str, dict[str, SourceFile]] = {}
     for file in files:
@@ -224,7 +250,7 @@ class _Builder:
         for span in spans.split(";"):
             start, end = span.split(" ")
             offsets.append((int(start), int(end)))
-        self.spans[name] = Entity(full, kind, _fragments(text, offsets), offsets, [])
+        self.spans[name] = Entity(full, kind, fragments(text, offsets), offsets, [])
 
     def _event(self, line: str) -> None:
         name, rest = line.split("\t", 1)
@@ -233,9 +259,8 @@ class _Builder:
         made = []
         for argument in arguments:
             role, ref = argument.split(":")
-            base = role.rstrip("0123456789")
-            number = int(role[len(base) :]) if base and base != role else 0
-            made.append(Argument(base or role, self._ref(ref), number))
+            base, number = numbered_role(role)
+            made.append(Argument(base, self._ref(ref), number))
         self.events.append((self._new(name), kind, trigger, made))
 
     def _relation(self, line: str) -> None:
@@ -296,7 +321,13 @@ class _Builder:
 _METHODS = {"R": "_relation", "*": "_equiv", "A": "_attribute", "M": "_attribute", "N": "_normalised", "#": "_note"}
 
 
-def _fragments(text: str, offsets: list[Pair]) -> list[str]:
+def numbered_role(role: str) -> tuple[str, int]:
+    """Return a role and its number: `Theme2` is Theme, 2."""
+    base = role.rstrip("0123456789")
+    return (base, int(role[len(base) :])) if base and base != role else (role, 0)
+
+
+def fragments(text: str, offsets: list[Pair]) -> list[str]:
     """Return the text cut into one piece a fragment, or whole where the lengths do not fit."""
     lengths = [end - start for start, end in offsets]
     if len(text) != sum(lengths) + len(lengths) - 1:

@@ -21,6 +21,7 @@ from mumei.data.columns import (
     Ints,
     Part,
     between,
+    can_be_stored,
     ends_of,
     joined,
     kb_batch,
@@ -77,21 +78,17 @@ def _pieces(file: SourceFile, encoding: str, unit: str, marker: str) -> Iterator
     """Yield (text, number of its first line) of pieces that hold whole documents."""
     held, begun = "", 1
     for text, first in blocks(file, encoding):
-        if "\r" in text:
-            text = text.replace("\r\n", "\n")
+        if held and unit != "file":
+            # What follows a marker is one document, however long.
+            cut = held.rfind("\n\n" + marker) + 2 if unit == "marker" and marker else len(held)
+            if cut < 2:
+                cut = 0 if held.lstrip("\n").startswith(marker) else len(held)
+            if cut:
+                yield held[:cut], begun
+            begun, held = begun + held.count("\n", 0, cut), held[cut:]
         if not held:
             begun = first
-        held += text
-        if unit == "file":
-            continue
-        # What follows a marker is one document, however long.
-        cut = held.rfind("\n\n" + marker) + 2 if unit == "marker" and marker else len(held)
-        if cut < 2:
-            cut = 0 if held.lstrip("\n").startswith(marker) else len(held)
-        if cut:
-            yield held[:cut], begun
-            begun += held.count("\n", 0, cut)
-            held = held[cut:]
+        held += text.replace("\r\n", "\n") if "\r" in text else text
     if held:
         yield held, begun
 
@@ -119,12 +116,9 @@ class _Lines:
 
 def _lines(text: str, first: int, columns: Columns, builder: Builder) -> _Lines | None:
     """Return the lines of a text, or None where it is not plain."""
-    if columns.separator == "\n" or not text.strip("\n"):
+    if columns.separator == "\n" or not text.strip("\n") or not can_be_stored(text, builder.file.name):
         return None
-    try:
-        content = text.encode() if text.endswith("\n") else text.encode() + b"\n"
-    except UnicodeEncodeError:
-        return None
+    content = text.encode() if text.endswith("\n") else text.encode() + b"\n"
     data = Bytes(content)
     ends = data.where("\n")
     starts = np.append(0, ends[:-1] + 1)

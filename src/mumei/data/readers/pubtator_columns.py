@@ -17,6 +17,7 @@ from mumei.data.columns import (
     Ints,
     Part,
     between,
+    can_be_stored,
     ends_of,
     joined,
     kb_batch,
@@ -127,10 +128,9 @@ class _Lines:
 def _batch(plain: list[_Plain], file: str, links: ConceptFields) -> tuple[pa.RecordBatch | None, list[_Odd]]:
     """Return the documents as rows, and those that turn out not to be plain."""
     text = "\n".join([d.annotations for d in plain if d.count] + [""])
-    try:
-        lines = _Lines(text.encode())
-    except UnicodeEncodeError:  # half a surrogate pair, out of some codec
+    if not can_be_stored(file, text, *[d.title + d.abstract for d in plain]):
         return None, [(n, d.text, d.line) for n, d in enumerate(plain)]
+    lines = _Lines(text.encode())
     owner = np.repeat(np.arange(len(plain)), [d.count for d in plain])
     rows = np.arange(len(owner))
     begun, ended = lines.column(0, rows)
