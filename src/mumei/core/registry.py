@@ -75,6 +75,24 @@ _ENTRIES: dict[str, Entry] = {
         "a language model of a folder or of the hub, decoder or encoder-decoder",
         tags=("generator", "text", "extra:text"),
     ),
+    "protein/potts": Entry(
+        "mumei.protein.models.potts:Potts",
+        "Potts model of one protein family, fitted from its alignment: masked log-probabilities and couplings",
+        "Ekeberg and others 2013, Improved contact prediction in proteins: using pseudolikelihoods to infer Potts models",
+        tags=("sequence", "offline"),
+    ),
+    "protein/structure-head": Entry(
+        "mumei.protein.projection:StructureHead",
+        "linear map from a sequence model's pair maps to distances and angles of residues",
+        "Verkuil and others 2022, Language models generalize beyond natural proteins",
+        tags=("sequence", "offline"),
+    ),
+    "protein/contact-head": Entry(
+        "mumei.protein.contacts:ContactHead",
+        "logistic regression from a sequence model's corrected pair maps to contacts",
+        "Rao and others 2021, Transformer protein language models are unsupervised structure learners",
+        tags=("sequence", "offline"),
+    ),
     "vae/vae": Entry(
         "mumei.vae.estimator:VAE",
         "auto-encoding variational Bayes: latent space, samples, scores and likelihoods for unlabelled rows",

@@ -59,6 +59,12 @@ class Target:
             raise unknown("kind of pair class", kind, KINDS)
         return getattr(self, kind)
 
+    def take(self, places: Any) -> Target:
+        """Return the target of some of the residues, given by their places from 0 (those of an alignment's columns, say)."""
+        index = torch.as_tensor(np.asarray(places, dtype=np.int64))
+        parts = {kind: self[kind][index][:, index] for kind in KINDS}
+        return Target(self.name, contacts=self.contacts[index][:, index], **parts)
+
     @classmethod
     def of(cls, structure: Structure) -> Target:
         """Return the classes of a chain's geometry."""
