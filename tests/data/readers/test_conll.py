@@ -195,3 +195,11 @@ def test_anat_em_is_the_same_as_in_brat(corpora_dir, tmp_path):
             assert said in words
             inner += said != words
     assert inner == 78  # parts of a token, such as `tumor` in `antitumor`: a column has the token only
+
+
+def test_marker_with_many_brackets_that_are_never_closed(files):
+    """Quadratic time would take minutes."""
+    (found,) = read(files({"a.tsv": f"-DOCSTART-\t{'(' * 300_000}\n\na\tO\n"}))
+    assert (found.id, found.text()) == ("a_1", "a")
+    (found,) = read(files({"b.tsv": "-DOCSTART- ((x) y)\tO\n\na\tO\n"}, "b"))
+    assert found.id == "(x) y"

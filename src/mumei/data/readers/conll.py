@@ -23,7 +23,9 @@ from mumei.data.schemas import Entity, Pair, Passage
 SCHEMES = ("iob1", "iob2", "iobes")
 DOCUMENTS = ("marker", "sentence", "file")
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "L": "E", "M": "I", "S": "S", "U": "S", "W": "S"}
-MARKER_ID = re.compile(r"\((.+)\)")
+MARKER_ID = re.compile(
+    r"\A[^(]*\((.+)\)"
+)  # from the line's beginning: many brackets that are never closed take linear time
 
 
 class Sentence(NamedTuple):

@@ -24,7 +24,7 @@ LAST_COLUMN = 16_384  # XFD
 _REFERENCE = re.compile(r"([A-Z]{1,3})[0-9]+")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}  # numbers of built-in formats
-_NOT_LETTERS = re.compile(r'"[^"]*"|\\.|\[(?!h|m|s)[^\]]*\]', re.I)
+_NOT_LETTERS = re.compile(r'"[^"]*"|\\.|\[(?!h|m|s)[^\[\]]*\]', re.I)
 _LETTERS = re.compile(r"[ymdhs]", re.I)
 
 
