@@ -76,9 +76,10 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
                 "mumei.cli.data_export:export",
                 "Write a corpus as Parquet, JSONL, for datasets, BRAT or CoNLL.",
             ),
+            "mix": ("mumei.cli.data_mix:mix", "Mix corpora into one training table, as records or instructions."),
             "view": ("mumei.cli.data_export:view", "Write a page of documents with their annotations over the text."),
         },
-        "Biomedical corpora from their native files: checked, counted, shown and exported under BigBIO's schemas.",
+        "Biomedical corpora from their native files: checked, counted, mixed, shown and exported under BigBIO's schemas.",
     ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",

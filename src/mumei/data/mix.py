@@ -12,6 +12,7 @@ among the others at their rates.
 
 A document that two corpora have (`mumei.data.overlap`) is taken from the first of them; one that is in the validation or test
 part of any of them is not taken at all. Licences that contradict each other stop the mixing (`mumei.data.licences`).
+`mumei.data.mixture` renders a mixture as instructions and writes it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from mumei.core import seeds
@@ -193,17 +195,26 @@ class Share:
 
 @dataclass(frozen=True)
 class Mix:
-    """A mixture: `corpus` holds it as one split "train", `shares` say what came from where, `notes` what has to be known."""
+    """A mixture: `shares` say what came from where, `notes` what has to be known, `parts` are the corpora that were mixed."""
 
-    corpus: Corpus
+    name: str
+    records: list[Record]
+    parts: list[Corpus]
     shares: list[Share]
     verdict: Verdict
     notes: list[str]
     seed: int
 
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The mixture as a corpus of one split, "train"; `UsageError` where its records are of several schemas."""
+        one_schema(self.parts)
+        first = self.parts[0]
+        return corpus_of({"train": self.records}, first.kind, name=self.name, schema=first.schema)
+
     def lines(self) -> list[str]:
         """Return what to tell a user, line by line."""
-        said = [f"{len(self.corpus):,} records of {len(self.shares)} corpora, seed {self.seed}"]
+        said = [f"{len(self.records):,} records of {len(self.shares)} corpora, seed {self.seed}"]
         for share in self.shares:
             said.append(
                 f"  {share.corpus} ({share.licence}): {share.taken:,} of {share.usable:,}, rate {share.rate:.4f}"
@@ -233,10 +244,11 @@ def mix(
     dedupe: bool = True,
     licences: Literal["refuse", "flag"] = "refuse",
     seed: int = 0,
+    several_schemas: bool = False,
     name: str = "mix",
     progress: Progress = SILENT,
 ) -> Mix:
-    """Mix corpora of one schema.
+    """Mix corpora.
 
     Parameters
     ----------
@@ -259,6 +271,9 @@ def mix(
     seed : int
         Of the choice and the order. A corpus's records are chosen by its name and the seed alone, and a larger number of
         them holds the smaller one.
+    several_schemas : bool
+        Whether the corpora may be of several schemas: their records can be instructions then (`mumei.data.mixture`), and no
+        corpus.
     name : str
         Of the mixture.
     progress : Progress
@@ -272,17 +287,21 @@ def mix(
     Raises
     ------
     UsageError
-        Other schemas, a split that a corpus lacks, a size that cannot be had, or licences that contradict each other.
+        Several schemas, a split that a corpus lacks, a size that cannot be had, or licences that contradict each other.
     """
-    _same_kind(corpora)
+    names = [corpus.name for corpus in corpora]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"give at least one corpus, and each once; these are {', '.join(names) or 'none'}.")
+    if not several_schemas:
+        one_schema(corpora)
     held = {corpus.name: corpus.recipe.licence if corpus.recipe else "unknown" for corpus in corpora}
     verdict = judge(held)
     if licences not in ("refuse", "flag"):
         raise unknown("way to treat licences", licences, ("refuse", "flag"))
     if verdict.conflicts and licences == "refuse":
         raise UsageError(
-            f"the licences of these corpora do not go together: {'; '.join(verdict.conflicts)}. Leave some out, or mix for "
-            "yourself alone with licences='flag'."
+            f"the licences of these corpora do not go together: {'; '.join(verdict.conflicts)}. Leave some out, or, for a "
+            "mixture that is not passed on, ask for licences='flag' (--licences flag)."
         )
     pools = _pools(corpora, split, protect, dedupe, progress)
     sizes = [len(pool.rows) for pool in pools]
@@ -311,20 +330,19 @@ def mix(
         for record in _taken(pool, split, n, seed, held[pool.corpus.name])
     ]
     order = seeds.numpy_generator(seed, "mix", "order").permutation(len(records))
-    whole = corpus_of({"train": [records[i] for i in order]}, corpora[0].kind, name=name, schema=corpora[0].schema)
-    return Mix(whole, given, verdict, _notes(given, verdict, wanted), seed)
+    mixed = [records[i] for i in order]
+    return Mix(name, mixed, list(corpora), given, verdict, _notes(given, verdict, wanted), seed)
 
 
-def _same_kind(corpora: Sequence[Corpus]) -> None:
+def one_schema(corpora: Sequence[Corpus]) -> None:
+    """Raise `UsageError` where corpora are of several schemas."""
     kinds = {corpus.kind: corpus.name for corpus in corpora}
-    names = Counter(corpus.name for corpus in corpora)
     if len(kinds) > 1:
         told = ", ".join(f"{name} is {kind}" for kind, name in kinds.items())
         raise UsageError(
-            f"only corpora of one schema can be mixed ({told}); mix prompts of them (mumei.data.prompts) instead."
+            f"only corpora of one schema make one corpus ({told}); choose by schema or task, or mix them as instructions "
+            "(--prompts)."
         )
-    if not corpora or max(names.values()) > 1:
-        raise UsageError("give at least one corpus, and each once.")
 
 
 def _pools(

@@ -19,7 +19,6 @@ Fields by task are in `FIELDS`. Lists of annotations may be empty; texts, labels
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -64,8 +63,7 @@ class _File(Struct, forbid_unknown_fields=True):
     template: list[Template]
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(Struct, frozen=True):
     """An instruction and its answer; `target` is "" where none was asked for."""
 
     id: str
@@ -74,6 +72,7 @@ class Example:
     template: str
     input: str
     target: str
+    licence: str = "unknown"
 
 
 @cache
@@ -190,11 +189,16 @@ def prompts(
     if TASKS[task] != corpus.kind:
         raise UsageError(f"{task} needs a corpus under the schema {TASKS[task]}; {corpus.name} is under {corpus.kind}.")
     labels = labels_of(corpus, task)
+    terms = corpus.recipe.licence if corpus.recipe else "unknown"
     for record in corpus.records(split):
-        used = chosen if every else [chosen[seeds.child(seed, "prompt", record.id) % len(chosen)]]
-        for template in used:
+        for template in chosen if every else [one_of(chosen, record, seed)]:
             said, answer = render(record, template, labels, target=target)
-            yield Example(record.id, corpus.name, task, template.full_name, said, answer)
+            yield Example(record.id, corpus.name, task, template.full_name, said, answer, terms)
+
+
+def one_of(among: Sequence[Template], record: Record, seed: int) -> Template:
+    """Return the template that a seed and a record's id choose."""
+    return among[seeds.child(seed, "prompt", record.id) % len(among)]
 
 
 @cache
