@@ -11,7 +11,7 @@ test set test; of Frey Face a tenth of the frames tests, drawn with a fixed seed
 paper) or the last tenth (`--split block`: frames are a film, so a random split leaks).
 
 Products are in bfloat16 where the processor has it, else in float32: what was used is printed. As in the first author's program
-Adagrad only adds up in wake-sleep's first 100 steps.
+Adagrad only adds up in wake-sleep's first 100 steps (`--warm-up 0`: as the paper's text has it).
 
 "samples" counts training rows seen; Monte Carlo EM sees every row once a step, in which it makes 10 leapfrog steps and 5 updates.
 Bounds are nats per row by one sample a row, on at most 10,000 rows, in float32. Figure 3 estimates log p(x) of the first 1,000
@@ -103,7 +103,7 @@ def train_on(train: torch.Tensor, net: VAENet, scale: float, options: argparse.N
         epochs=None,
         max_steps=int(options.samples) // batch,
         batch_size=batch,
-        optimizer=adagrad(rate, WARM_UP.get(options.method, 0)),
+        optimizer=adagrad(rate, WARM_UP.get(options.method, 0) if options.warm_up is None else options.warm_up),
         drop_last=True,
         seed=options.seed,
     )
@@ -218,6 +218,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--hidden", type=int)
         one.add_argument("--batch", type=int, default=100)
         one.add_argument("--rate", type=float, help="Adagrad's; 0.02 by default, 0.1 for mcem")
+        one.add_argument("--warm-up", type=int, help="steps in which Adagrad only adds up; 100 by default for wake-sleep, else 0")
         one.add_argument("--precision", choices=("auto", "float32", "bf16"), default="auto")
         one.add_argument("--threads", type=int, default=1)
         one.add_argument("--seed", type=int, default=0)
