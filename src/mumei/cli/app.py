@@ -74,7 +74,7 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
             "stats": ("mumei.cli.data:stats", "Count what corpora hold, with a page."),
             "export": (
                 "mumei.cli.data_export:export",
-                "Write a corpus as Parquet, JSONL, for datasets, BRAT or CoNLL.",
+                "Write a corpus as Parquet, JSONL, Croissant, for datasets, BRAT or CoNLL.",
             ),
             "mix": ("mumei.cli.data_mix:mix", "Mix corpora into one training table, as records or instructions."),
             "view": ("mumei.cli.data_export:view", "Write a page of documents with their annotations over the text."),

@@ -15,7 +15,7 @@ def export(
     corpus: str,
     *,
     out: Path,
-    form: Annotated[str, Parameter(name=["--format", "-f"])] = "parquet",
+    form: Annotated[str, Parameter(name=["--format", "-f", "--to"])] = "parquet",
     given: Source = DEFAULT_SOURCE,
     json: bool = False,
     quiet: bool = False,
@@ -29,7 +29,7 @@ def export(
     out
         A new folder.
     form
-        parquet, jsonl, datasets (with its card), brat or conll.
+        parquet, jsonl, datasets (with its card), croissant (Parquet described by JSON-LD), brat or conll.
     json
         Print the result as one JSON document.
     quiet

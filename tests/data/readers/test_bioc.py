@@ -12,7 +12,7 @@ from mumei.core.errors import MumeiError
 from mumei.data.documents import Attribute, ConceptRelation, Document, Relation
 from mumei.data.readers.base import Problems, ReadError, SourceFile
 from mumei.data.readers.bioc_json import read_bioc_json
-from mumei.data.readers.bioc_xml import _parts, _Quick, read_bioc_xml
+from mumei.data.readers.bioc_xml import Quick, _parts, read_bioc_xml
 from mumei.data.readers.pubtator import read_pubtator
 from mumei.data.readers.xml import parse
 from mumei.data.schemas import NULL, Entity, Normalized, Passage
@@ -135,7 +135,7 @@ def test_lines_of_json(files):
 
 
 def test_plain_form_and_xml_agree():
-    quick = _Quick()
+    quick = Quick()
     content = DOCUMENT.encode()
     assert quick.document(content) == _parts(parse(content, "f"))
     for other in (
@@ -162,7 +162,7 @@ def test_plain_form_never_differs_from_xml(changes):
     text = DOCUMENT
     for at, piece, cut in changes:
         text = text[:at] + piece + text[at + cut :]
-    found = _Quick().document(text.encode())
+    found = Quick().document(text.encode())
     if found is not None:
         try:
             assert found == _parts(parse(text.encode(), "f"))

@@ -184,6 +184,13 @@ def test_conll_with_damage(write_once, mutate, data, document):
     same("conll", write_once({"a.tsv": text}), document=document)
 
 
+@pytest.mark.parametrize(
+    "text", ["-DOCSTART-\tO\n-DOCSTART-\tO\n\n\n-DOCSTART-\tO", "-DOCSTART-\tO\n\n\n\t", "a\tO\n \t\nb\tO\n"]
+)
+def test_conll_with_markers_and_blanks_amid_a_sentence(files, text):
+    same("conll", files({"a.tsv": "", "b.tsv": text}))
+
+
 @pytest.mark.parametrize("document", ["marker", "sentence", "file"])
 def test_conll_in_pieces(files, monkeypatch, document):
     """A file that is read in pieces of a few bytes is the same as one that is read at once."""
@@ -194,11 +201,12 @@ def test_conll_in_pieces(files, monkeypatch, document):
         + 9 * "e\tB-A\nf\tI-A\n\n"
         + "-DOCSTART- (x)\tO\n\ng\tO\n\n"
     )
-    given = files({"a.tsv": text})
+    given, broken = files({"a.tsv": text}), files({"a.tsv": text.encode() + b"h\xff\tO\n"}, "broken")
     whole = both("conll", given, False, document=document)
     for module in (conll, conll_columns):
         monkeypatch.setattr(module, "blocks", lambda file, encoding: base.blocks(file, encoding, 7))
     assert both("conll", given, False, document=document) == whole
+    same("conll", broken, document=document)
     assert whole[2] == {"marker": 4, "sentence": 13, "file": 1}[document]
 
 
@@ -317,6 +325,77 @@ def test_plain_brat_comes_as_columns(files):
     assert same("brat", files(given)) == 3
     given["b.a1"] = "nonsense"
     assert same("brat", files(given)) == 2
+
+
+# BioC ----------------------------------------------------------------------------------------------------------------
+
+INFON = st.builds(
+    '<infon key="{}">{}</infon>'.format,
+    st.sampled_from(["type", "identifier", "MESH", "entity1", "entity2", "note"]),
+    st.sampled_from(["Gene", "D1|D2", "-1", "", "a&amp;b", "é"]),
+)
+INFONS = st.lists(INFON, max_size=3).map("".join)
+PIECE = st.sampled_from(["ab", "ab cd", "é &lt;x&gt;", "", "ab &#233;"])
+LOCATIONS = st.sampled_from(["0 2", "0 2", "3 2", "6 2", "0 1;3 2", "7 99"])
+
+
+@st.composite
+def mention(draw) -> str:
+    where = [pair.split() for pair in draw(LOCATIONS).split(";")]
+    locations = "".join(f'<location offset="{a}" length="{n}"/>' for a, n in where)
+    name, text = (
+        draw(st.sampled_from(["1", "2", "3", "4", "T&amp;5"])),
+        draw(st.sampled_from(["ab", "ab", "cd", "é", "&lt;"])),
+    )
+    return f'<annotation id="{name}">{draw(INFONS)}{locations}<text>{text}</text></annotation>'
+
+
+@st.composite
+def bioc_document(draw) -> str:
+    parts, at = "", draw(st.sampled_from([0, 0, 0, 3]))
+    for _ in range(draw(st.integers(0, 3))):
+        text = draw(PIECE)
+        mentions = "".join(draw(st.lists(mention(), max_size=3)))
+        parts += f"<passage>{draw(INFONS)}<offset>{at}</offset><text>{text}</text>{mentions}</passage>"
+        at += len(text) + draw(st.sampled_from([1, 1, 1, 2]))
+    for n in range(draw(st.integers(0, 2))):
+        refs = draw(st.lists(st.sampled_from(["1", "2"]), max_size=2))
+        nodes = "".join(f'<node refid="{ref}" role="r{k}"/>' for k, ref in enumerate(refs))
+        parts += f'<relation id="{draw(st.sampled_from(["", f"R{n}"]))}">{draw(INFONS)}{nodes}</relation>'
+    odd = draw(st.sampled_from(["", "", "", "<!-- a -->", "<sentence/>"]))
+    return f"<document><id>{draw(st.sampled_from(['1', '2', ' é ', '']))}</id>{draw(INFONS)}{parts}{odd}</document>"
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(bioc_document(), max_size=4), st.sampled_from(["</collection>", "", "<document>"]))
+def test_bioc_xml(write_once, documents, end):
+    text = "<?xml version='1.0'?>\n<collection>" + "\n".join(documents) + end
+    same("bioc_xml", write_once({"a.xml": text.encode(), "b.xml": b"<collection></collection>"}), database="x")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.lists(bioc_document(), min_size=1, max_size=3))
+def test_bioc_xml_with_damage(write_once, mutate, data, documents):
+    text = "<collection>" + "\n".join(documents) + "</collection>"
+    same("bioc_xml", write_once({"a.xml": mutate(data, text.encode())}))
+
+
+def test_plain_bioc_xml_comes_as_columns(files):
+    one = (
+        '<document><id>{}</id><infon key="y">2</infon><passage><infon key="type">title</infon><offset>0</offset><text>ab</text>'
+        '<annotation id="1"><infon key="type">Gene</infon><infon key="identifier">D1</infon><location offset="0" length="2"/>'
+        '<text>ab</text></annotation></passage><relation id="R1"><infon key="type">in</infon><node refid="1" role="a"/>'
+        '<node refid="1" role="b"/></relation></document>'
+    )
+    text = "<collection>" + one.format(1) + one.format(2).replace("<passage>", "<passage><!-- -->") + one.format(3)
+    assert same("bioc_xml", files({"a.xml": text + "</collection>"})) == 2
+
+
+@pytest.mark.parametrize("path", ["bc5cdr/CDR_sample.gold.BioC.xml", "biored/Dev.BioC.XML"])
+def test_bioc_xml_of_corpora(corpora_dir, path):
+    from mumei.data.readers.base import SourceFile
+
+    assert same("bioc_xml", [SourceFile(str(corpora_dir / path), path)]) > 0
 
 
 # Corpora -------------------------------------------------------------------------------------------------------------

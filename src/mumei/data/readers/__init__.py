@@ -65,6 +65,7 @@ READERS: dict[str, ReaderEntry] = {
         "BioC XML: passages, annotations and relations",
         (".xml",),
         rb"<collection[\s>](?s:.)*<document[\s>]",
+        "mumei.data.readers.bioc_columns:bioc_xml_columns",
     ),
     "conll": ReaderEntry(
         "mumei.data.readers.conll:read_conll",

@@ -65,7 +65,7 @@ def joined(text: str, start: int, sentence: str) -> str:
     return text.ljust(start) + sentence
 
 
-def _shift(part: Part, start: int, note: Callable[[str], None]) -> int:
+def shift_of(part: Part, start: int, note: Callable[[str], None]) -> int:
     """Return what is added to locations to give offsets in the document, where the passage begins at `start`."""
 
     def fitting(shift: int) -> int:
@@ -113,7 +113,7 @@ class Builder:
             self._passage(made, number, part, start)
             shift = start - part.offset
             if shift and part.mentions:
-                shift = _shift(part, start, note)
+                shift = shift_of(part, start, note)
             self._mentions(made, part, (start, shift), ids, note)
             made.sentences += [(a + start - part.offset, a + n + start - part.offset) for a, n in part.sentences]
             start += len(part.text) + 1
@@ -136,7 +136,7 @@ class Builder:
         prefix, entities, seen = made.id + "_", made.entities, self.seen
         shift, base = place[1], place[1] - place[0]  # from a location to the document, and to the passage's text
         for local, infons, locations, text in part.mentions:
-            found = seen.get(infons) or self._meaning(infons)
+            found = seen.get(infons) or self.meaning(infons)
             own = prefix + local
             if local in ids:
                 count = 2
@@ -159,7 +159,8 @@ class Builder:
             if found[2]:
                 made.attributes += [Attribute(f"{own}_{key}", key, value, own) for key, value in found[2]]
 
-    def _meaning(self, infons: Infons) -> tuple[str, list[Normalized], list[tuple[str, str]]]:
+    def meaning(self, infons: Infons) -> tuple[str, list[Normalized], list[tuple[str, str]]]:
+        """Return what infons of a mention mean: its type, its links, and what is kept as attributes (type and value)."""
         kind = next((value for key, value in infons if key == "type"), NULL)
         links: list[Normalized] = []
         kept: list[tuple[str, str]] = []

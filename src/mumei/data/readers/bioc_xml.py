@@ -1,7 +1,7 @@
 """BioC XML: collections of documents, streamed; the meaning of their parts is in `readers.bioc`.
 
 Most documents are written by programs and have one plain form: no comments, entities of one's own, sentences or namespaces. Such
-a document is read by patterns that have to account for every character of it (`_Quick`); anything else is parsed as XML
+a document is read by patterns that have to account for every character of it (`Quick`); anything else is parsed as XML
 (`_parts`). Both give the same parts; the first is several times faster.
 """
 
@@ -17,7 +17,7 @@ from mumei.data.readers.bioc import Builder, Infons, Link, Mention, Options, Par
 from mumei.data.readers.xml import attribute, elements, parse
 from mumei.data.schemas import NULL
 
-_Plain = tuple[str, Infons, list[Part], list[Link]]
+Plain = tuple[str, Infons, list[Part], list[Link]]
 
 
 def read_bioc_xml(
@@ -59,20 +59,21 @@ def read_bioc_xml(
         Passages, types, relations as in the files.
     """
     builder = Builder(Options(database, joiners, whole, concepts, databases, arguments))
-    quick = _Quick()
+    quick = Quick()
     for file in files:
         try:
             for content, line in elements(file, "document", problems, encoding):
-                yield from _document(content, line, file.name, (builder, quick), problems)
+                yield from document(content, line, file.name, (builder, quick), problems)
         except ReadError as error:
             if not problems.keep_going:
                 raise
             problems.bad(error.message, error.file, error.line, error.document)
 
 
-def _document(
-    content: bytes, line: int, file: str, tools: tuple[Builder, _Quick], problems: Problems
+def document(
+    content: bytes, line: int, file: str, tools: tuple[Builder, Quick], problems: Problems
 ) -> Iterator[Document]:
+    """Yield the document of an element, if it is one."""
     builder, quick = tools
     name = ""
     try:
@@ -116,7 +117,7 @@ def _mention(element: Any) -> Mention:
     return name, _infons(element), locations, _text(element.find("text"))
 
 
-def _parts(element: Any) -> _Plain:
+def _parts(element: Any) -> Plain:
     name = _text(element.find("id")).strip()
     try:
         parts = [_part(e) for e in element.findall("passage")]
@@ -147,19 +148,19 @@ def _part(element: Any) -> Part:
 _INFONS = r"((?:<infon key=(?:\"[^\"<&]*\"|'[^'<&]*')>[^<]*</infon>\s*)*)"
 _INFON = re.compile(r"<infon key=[\"']([^\"'<&]*)[\"']>([^<]*)</infon>")
 _LOCATION = re.compile(r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>")
-_MENTION = re.compile(
+MENTION = re.compile(
     rf"(<annotation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
     r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>\s*"
     r"((?:<location offset=[\"']\d+[\"'] length=[\"']\d+[\"']\s*/>\s*)*)<text>([^<]*)</text>\s*</annotation>\s*)"
 )
-_HEAD = re.compile(rf"\s*{_INFONS}<offset>(\d+)</offset>\s*(?:<text>([^<]*)</text>|<text/>)\s*")
+HEAD = re.compile(rf"\s*{_INFONS}<offset>(\d+)</offset>\s*(?:<text>([^<]*)</text>|<text/>)\s*")
 _START = re.compile(rf"<document>\s*<id>([^<&]*)</id>\s*{_INFONS}")
 _NODE = re.compile(r"<node refid=[\"']([^\"'<&]*)[\"'] role=[\"']([^\"'<&]*)[\"']\s*/>")
 _LINK = re.compile(
     rf"(<relation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
     r"((?:<node refid=[\"'][^\"'<&]*[\"'] role=[\"'][^\"'<&]*[\"']\s*/>\s*)*)</relation>\s*)"
 )
-_CLOSE = re.compile(r"</passage>\s*")
+CLOSE = re.compile(r"</passage>\s*")
 _END = re.compile(r"</document\s*>")
 _REFERENCE = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
@@ -167,7 +168,7 @@ _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n")
 
 
-class _NotPlain(Exception):
+class NotPlain(Exception):
     """The document has another form."""
 
 
@@ -175,83 +176,86 @@ def _character(found: re.Match[str]) -> str:
     name, decimal, hexadecimal = found.groups()
     code = 0 if name else int(decimal) if decimal else int(hexadecimal, 16)
     if not name and not (32 <= code < 0xD800 or 0xE000 <= code < 0xFFFE or 0xFFFF < code < 0x110000):
-        raise _NotPlain
+        raise NotPlain
     return _NAMED[name] if name else chr(code)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return text with its references resolved."""
     if "&" not in text:
         return text
     plain = _REFERENCE.sub(_character, text)
     if text.count("&") != len(_REFERENCE.findall(text)):
-        raise _NotPlain
+        raise NotPlain
     return plain
 
 
-class _Quick:
+class Quick:
     """Reads documents of the plain form; what a piece of markup means is remembered by the piece."""
 
     def __init__(self) -> None:
         self.infons: dict[str, Infons] = {"": ()}
 
-    def document(self, content: bytes) -> _Plain | None:
+    def document(self, content: bytes) -> Plain | None:
         """Return the parts of a document, or None for another form."""
-        if len(content.translate(None, _CONTROLS)) != len(content):
-            return None
         try:
-            text = content.decode("utf-8")
-            return self._document(text)
-        except (UnicodeDecodeError, _NotPlain):
+            name, infons, (tail, *pieces) = self.cut(content)
+            parts = []
+            for piece in pieces:
+                if tail:
+                    raise NotPlain
+                part, end = self._part(piece)
+                parts.append(part)
+                tail = piece[end:]
+            return name, infons, parts, self.links(tail)
+        except (UnicodeDecodeError, NotPlain):
             return None
 
-    def _document(self, text: str) -> _Plain:
+    def cut(self, content: bytes) -> tuple[str, Infons, list[str]]:
+        """Return a document's id, its infons, and what is left, cut before each passage."""
+        if len(content.translate(None, _CONTROLS)) != len(content):
+            raise NotPlain
+        text = content.decode("utf-8")
         start = _START.match(text)
         if start is None or "\ufffe" in text or "\uffff" in text or "]]>" in text:
-            raise _NotPlain
-        tail, *pieces = text[start.end() :].split("<passage>")
-        parts = []
-        for piece in pieces:
-            if tail:
-                raise _NotPlain
-            part, end = self._part(piece)
-            parts.append(part)
-            tail = piece[end:]
-        return start[1].strip(), self._infons(start[2]), parts, self._links(tail)
+            raise NotPlain
+        return start[1].strip(), self.infons_of(start[2]), text[start.end() :].split("<passage>")
 
-    def _infons(self, piece: str) -> Infons:
+    def infons_of(self, piece: str) -> Infons:
+        """Return the infons that a piece of markup has, and nothing else."""
         found = self.infons.get(piece)
         if found is None:
-            found = tuple((key, _plain(value)) for key, value in _INFON.findall(piece))
+            found = tuple((key, plain(value)) for key, value in _INFON.findall(piece))
             if 2 * len(found) != piece.count("<"):
-                raise _NotPlain
+                raise NotPlain
             if len(self.infons) < 1 << 16:
                 self.infons[piece] = found
         return found
 
     def _part(self, piece: str) -> tuple[Part, int]:
         """Return a passage and where it ends: matches follow each other without a gap, or the end is not found there."""
-        head = _HEAD.match(piece)
+        head = HEAD.match(piece)
         if head is None:
-            raise _NotPlain
+            raise NotPlain
         end = head.end()
         mentions = []
-        for whole, name, infons, start, length, more, text in _MENTION.findall(piece, end):
+        for whole, name, infons, start, length, more, text in MENTION.findall(piece, end):
             end += len(whole)
             own = self.infons.get(infons)
             if own is None:
-                own = self._infons(infons)
+                own = self.infons_of(infons)
             locations = ((int(start), int(length)),)
             if more:
                 locations += tuple((int(a), int(b)) for a, b in _LOCATION.findall(more))
-            mentions.append((name, own, locations, _plain(text) if "&" in text else text))
-        closed = _CLOSE.match(piece, end)
+            mentions.append((name, own, locations, plain(text) if "&" in text else text))
+        closed = CLOSE.match(piece, end)
         if closed is None:
-            raise _NotPlain
-        return Part(self._infons(head[1]), int(head[2]), _plain(head[3] or ""), mentions), closed.end()
+            raise NotPlain
+        return Part(self.infons_of(head[1]), int(head[2]), plain(head[3] or ""), mentions), closed.end()
 
-    def _links(self, tail: str) -> list[Link]:
+    def links(self, tail: str) -> list[Link]:
+        """Return the relations of a document's end."""
         found = _LINK.findall(tail)
         if not _END.fullmatch(tail, sum(len(whole) for whole, *_ in found)):
-            raise _NotPlain
-        return [Link(name, self._infons(infons), _NODE.findall(nodes)) for _, name, infons, nodes in found]
+            raise NotPlain
+        return [Link(name, self.infons_of(infons), _NODE.findall(nodes)) for _, name, infons, nodes in found]

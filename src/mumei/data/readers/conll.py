@@ -22,6 +22,7 @@ from mumei.data.schemas import Entity, Pair, Passage
 
 SCHEMES = ("iob1", "iob2", "iobes")
 DOCUMENTS = ("marker", "sentence", "file")
+_BLANK = re.compile(r"^[^\S\n]+$", re.MULTILINE)
 _PREFIXES = {"B": "B", "I": "I", "E": "E", "L": "E", "M": "I", "S": "S", "U": "S", "W": "S"}
 MARKER_ID = re.compile(
     r"\A[^(]*\((.+)\)"
@@ -156,7 +157,10 @@ def _regular(text: str, separator: str) -> int:
 def _whole(text: str, first: int, width: int, columns: Columns) -> Iterator[_Item]:
     """Yield the sentences of a text whose lines all have `width` columns: columns are strides of one list."""
     separator, token, tag = columns.separator, columns.token % width, columns.tag % width
-    if max(columns.token, columns.tag, -columns.token - 1, -columns.tag - 1) >= width:
+    mark = "\n" + columns.marker
+    # A marker or a line of blanks within a sentence ends it.
+    amid = (bool(columns.marker) and text.count(mark) != text.count("\n" + mark)) or _BLANK.search(text)
+    if amid or max(columns.token, columns.tag, -columns.token - 1, -columns.tag - 1) >= width:
         yield from _by_line(text, first, columns)
         return
     for piece in text.split("\n\n"):

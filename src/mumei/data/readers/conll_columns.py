@@ -76,9 +76,13 @@ def conll_columns(
 
 def _pieces(file: SourceFile, encoding: str, unit: str, marker: str) -> Iterator[tuple[str, int]]:
     """Yield (text, number of its first line) of pieces that hold whole documents."""
-    held, begun = "", 1
-    for text, first in blocks(file, encoding):
-        if held and unit != "file":
+    held, begun, found, broken = "", 1, blocks(file, encoding), None
+    while True:
+        try:
+            block = next(found, None)
+        except ReadError as error:
+            block, broken = None, error
+        if held and unit != "file" and (block or broken):
             # What follows a marker is one document, however long.
             cut = held.rfind("\n\n" + marker) + 2 if unit == "marker" and marker else len(held)
             if cut < 2:
@@ -86,9 +90,12 @@ def _pieces(file: SourceFile, encoding: str, unit: str, marker: str) -> Iterator
             if cut:
                 yield held[:cut], begun
             begun, held = begun + held.count("\n", 0, cut), held[cut:]
-        if not held:
-            begun = first
-        held += text.replace("\r\n", "\n") if "\r" in text else text
+        if broken is not None:
+            raise broken
+        if block is None:
+            break
+        begun = begun if held else block[1]
+        held += block[0].replace("\r\n", "\n") if "\r" in block[0] else block[0]
     if held:
         yield held, begun
 

@@ -40,6 +40,9 @@ FORMATS: dict[str, Format] = {
     "parquet": Format("mumei.data.writers.tables:write_parquet", "a Parquet file a split"),
     "jsonl": Format("mumei.data.writers.tables:write_jsonl", "a file of JSON lines a split"),
     "datasets": Format("mumei.data.writers.datasets:write_datasets", "a folder for `datasets`, with its card"),
+    "croissant": Format(
+        "mumei.data.writers.croissant:write_croissant", "Parquet files with croissant.json, which describes them"
+    ),
     "brat": Format("mumei.data.writers.brat:write_brat", "BRAT: .txt and .ann a document", ("kb",)),
     "conll": Format("mumei.data.writers.conll:write_conll", "CoNLL: a token and its IOB2 tag a line", ("kb",)),
 }
