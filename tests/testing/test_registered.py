@@ -66,7 +66,7 @@ class NeedsModel:
         self.model = model
 
 
-TAGS = ("encoder", "estimator", "generator", "reader", "sampler", "network")
+TAGS = ("encoder", "estimator", "generator", "reader", "sampler", "network", "sequence-model", "artifact")
 
 
 def test_tags_choose_checks_and_items():

@@ -79,19 +79,19 @@ _ENTRIES: dict[str, Entry] = {
         "mumei.protein.models.potts:Potts",
         "Potts model of one protein family, fitted from its alignment: masked log-probabilities and couplings",
         "Ekeberg and others 2013, Improved contact prediction in proteins: using pseudolikelihoods to infer Potts models",
-        tags=("sequence", "offline"),
+        tags=("sequence-model", "artifact", "offline"),
     ),
     "protein/structure-head": Entry(
         "mumei.protein.projection:StructureHead",
         "linear map from a sequence model's pair maps to distances and angles of residues",
         "Verkuil and others 2022, Language models generalize beyond natural proteins",
-        tags=("sequence", "offline"),
+        tags=("artifact", "offline"),
     ),
     "protein/contact-head": Entry(
         "mumei.protein.contacts:ContactHead",
         "logistic regression from a sequence model's corrected pair maps to contacts",
         "Rao and others 2021, Transformer protein language models are unsupervised structure learners",
-        tags=("sequence", "offline"),
+        tags=("artifact", "offline"),
     ),
     "vae/vae": Entry(
         "mumei.vae.estimator:VAE",

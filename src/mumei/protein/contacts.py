@@ -29,6 +29,11 @@ class ContactHead(Saveable):
         self.weight, self.bias, self.backend, self.about = weight.float(), float(bias), backend, dict(about or {})
 
     @classmethod
+    def example(cls) -> Self:
+        """Return one with made-up weights, for the conformance checks."""
+        return cls(torch.linspace(-1.0, 1.0, 5), -2.0, "example")
+
+    @classmethod
     def of(cls, model: Any) -> Self:
         """Return the head that an ESM-2 model's files brought; `UsageError` where they brought none."""
         found = getattr(model, "contact", None)

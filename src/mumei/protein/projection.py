@@ -55,6 +55,12 @@ class StructureHead(Saveable):
         self.backend, self.about = backend, dict(about or {})
         self.n_maps = self.weights["distance"].shape[1]
 
+    @classmethod
+    def example(cls) -> Self:
+        """Return one with made-up weights for three maps, for the conformance checks."""
+        weights = {kind: torch.linspace(-1.0, 1.0, 3 * N_CLASSES[kind]).reshape(-1, 3) for kind in KINDS}
+        return cls(weights, {kind: torch.zeros(N_CLASSES[kind]) for kind in KINDS}, "example")
+
     def logprobs(
         self, model: SequenceModel, tokens: Tensor, lengths: Tensor | None = None, kinds: Iterable[str] = KINDS
     ) -> dict[str, Tensor]:

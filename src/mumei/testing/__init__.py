@@ -1,4 +1,4 @@
-"""The conformance kit: what every encoder, estimator, generator, reader, sampler and network must do, as checks.
+"""The conformance kit: what every encoder, estimator, generator, reader, sampler, network and sequence model must do, as checks.
 
     from mumei.testing import check_encoder
     check_encoder(lambda: MyEncoder(), ["one text", "another", "a third"])
@@ -13,9 +13,11 @@ from mumei.testing.generators import check_generator
 from mumei.testing.readers import check_reader
 from mumei.testing.registered import checks_for, run_registered
 from mumei.testing.samplers import check_sampler
+from mumei.testing.sequence_models import check_artifact, check_sequence_model
 from mumei.testing.training import check_network, check_resume
 
 __all__ = [
+    "check_artifact",
     "check_encoder",
     "check_estimator",
     "check_generator",
@@ -23,6 +25,7 @@ __all__ = [
     "check_reader",
     "check_resume",
     "check_sampler",
+    "check_sequence_model",
     "checks_for",
     "run_registered",
 ]

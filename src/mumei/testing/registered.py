@@ -1,7 +1,7 @@
 """Runs the checks on what is registered, chosen by tags, so that a new entry is tested without a line of test.
 
-An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network; "image" and "series" are estimators of
-images and of time series, which scikit-learn's own checks do not know) and an encoder's what it takes
+An entry's tag says what it is (encoder, estimator, generator, reader, sampler, network, sequence-model, artifact; "image" and
+"series" are estimators of images and of time series, which scikit-learn's own checks do not know) and an encoder's what it takes
 (text, sequence, table). An object is made without arguments, by the class's own `example()` where it has one, or by
 `MAKERS`. `checks_for(name)` gives what runs the checks, or None and the reason why they cannot be run here.
 """
@@ -21,6 +21,7 @@ from mumei.testing.estimators import check_estimator, example_rows
 from mumei.testing.generators import check_generator
 from mumei.testing.readers import check_reader
 from mumei.testing.samplers import check_sampler
+from mumei.testing.sequence_models import check_artifact, check_sequence_model
 from mumei.testing.training import check_network
 
 Make = Callable[[], Any]
@@ -127,6 +128,8 @@ def checks_by_tag(entry: Entry) -> dict[str, Callable[[Make], None]]:
         "reader": check_reader,
         "sampler": check_sampler,
         "network": lambda make: check_network(make, example_batch()),
+        "sequence-model": check_sequence_model,
+        "artifact": check_artifact,
     }
     return {f"check_{tag}": check for tag, check in known.items() if tag in entry.tags}
 

@@ -31,8 +31,8 @@ CONFORMS = "http://mlcommons.org/croissant/1.1"
 NAME = "croissant.json"
 _TERMS = (  # Croissant's own words, all of which its context has to have
     "arrayShape citeAs column containedIn equivalentProperty extract field fileProperty fileObject fileSet format includes "
-    "isArray isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source "
-    "subField transform"
+    "isArray isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate "
+    "separator source subField transform"
 ).split()
 CONTEXT: dict[str, Any] = {
     "@language": "en",

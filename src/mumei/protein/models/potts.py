@@ -75,6 +75,12 @@ class Potts(Saveable):
         self._bands = _bands(len(h), self.device)
 
     @classmethod
+    def example(cls) -> Self:
+        """Return one of six random aligned sequences, for the conformance checks."""
+        rows = ["MKTAYIAKQR", "MKSAYLAKQR", "MRTAFIAKQK", "LKTGYIARQR", "MKTAYVSKNR", "IKTSYIAKQH"]
+        return cls.fit(rows, max_iter=5, name="example")
+
+    @classmethod
     def fit(
         cls,
         alignment: Path | str | Sequence[str] | Alignment,
