@@ -70,8 +70,8 @@ def surface_gates(fit: SurfaceFit | None, held_out: dict[str, float] | None) -> 
         found.append(Gate("wide-exponent", text, "" if fit.design.tied else "surface"))
     if held_out is not None:
         text = (
-            f"fitted without the largest budget ({held_out['runs']} runs, x{held_out['reach']:.2g}), its losses are predicted with "
-            f"{100 * held_out['rms']:.1f} % error"
+            f"fitted without the largest budget ({held_out['runs']} runs, x{held_out['reach']:.2g}), its losses are predicted "
+            f"with {100 * held_out['rms']:.1f} % error"
         )
         worse = held_out["rms"] > max(held_out["rms_without_law"], 0.01)
         if held_out["rms"] > WORST or worse:

@@ -379,17 +379,21 @@ def fit_optima(
     """
     if quantity not in ("params", "tokens"):
         raise unknown("quantity", quantity, ("params", "tokens"))
+    there = np.isfinite(np.asarray(flops, float)) & np.isfinite(np.asarray(values, float))
+    flops, values = np.asarray(flops, float)[there], np.asarray(values, float)[there]
+    deviations = None if deviations is None else np.asarray(deviations, float)[there]
     positive(flops=flops, values=values)
-    x, y = np.log(np.asarray(flops, float)), np.log(np.asarray(values, float))
+    x, y = np.log(flops), np.log(values)
     if len(np.unique(x)) < 3:
         raise DataError(
             f"{len(np.unique(x))} budgets have an optimum; at least 3 are needed for a power law with an interval."
         )
-    weights = np.ones(len(x)) if deviations is None else 1 / np.maximum(np.asarray(deviations, float), 1e-2) ** 2
+    weights = np.ones(len(x)) if deviations is None else 1 / np.maximum(np.nan_to_num(deviations, nan=1.0), 1e-2) ** 2
     slope, base = line(x, y[None], weights)
-    residuals = (y - base[0] - slope[0] * x) * math.sqrt(len(x) / (len(x) - 2))
+    fitted = base[0] + slope[0] * x
+    residuals = (y - fitted) * math.sqrt(len(x) / (len(x) - 2))
     generator = numpy_generator(seed, "scaling", "optima")
-    drawn = y - residuals + 0 * y + residuals[generator.integers(0, len(x), (resamples, len(x)))]
+    drawn = fitted + residuals[generator.integers(0, len(x), (resamples, len(x)))]
     slopes, bases = line(x, drawn, weights)
     other = 1 - slope[0]
     law = PowerLaw(float(slope[0]), float(np.exp(base[0])), float(other), np.stack([slopes, bases], 1), float(x.mean()))

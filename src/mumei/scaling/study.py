@@ -219,8 +219,9 @@ def _check_budgets(runs: Runs) -> None:
     if high / low < 1.25 and len(runs) > 1:
         best = int(np.argmin(runs.loss))
         raise DataError(
-            f"{runs.name}: all runs have one budget ({low:.2e} to {high:.2e} FLOPs), which says nothing of how size grows with it. "
-            f"The lowest loss there is {runs.loss[best]:.4g} at {runs.params[best]:.3g} parameters. Add runs at two other budgets or more."
+            f"{runs.name}: all runs have one budget ({low:.2e} to {high:.2e} FLOPs), which says nothing of how size grows with "
+            f"it. The lowest loss there is {runs.loss[best]:.4g} at {runs.params[best]:.3g} parameters. Add runs at two other "
+            "budgets or more."
         )
 
 

@@ -104,7 +104,7 @@ def bootstrap(
         found = np.repeat(theta[None], len(part), 0)
         for place, stage in enumerate(ladder):
             last = place == len(ladder) - 1
-            found, _ = newton(design, found, part, stage, steps=60 if last else 12, tolerance=1e-11 if last else 1e-4)
+            found, _ = newton(design, found, part, stage, steps=40 if last else 12, tolerance=1e-9 if last else 1e-4)
         return design.coefficients(found)
 
     parts = [weights[i : i + CHUNK] for i in range(0, count, CHUNK)]
