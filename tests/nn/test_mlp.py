@@ -59,12 +59,13 @@ def test_every_activation_builds(name):
     [
         ({"init": "he"}, (2 / 400) ** 0.5),
         ({"init": "glorot"}, (2 / 700) ** 0.5),
+        ({"init": "uniform"}, (1 / 1200) ** 0.5),
         ({"init": "normal"}, 0.01),
         ({"init": "normal", "init_std": 0.05}, 0.05),
     ],
 )
 def test_weights_have_the_spread_of_their_formula(options, deviation):
-    """Expected: sqrt(2 / inputs), sqrt(2 / (inputs + outputs)), the given one; 120,000 draws are within 2 %."""
+    """Expected: sqrt(2 / inputs), sqrt(2 / (inputs + outputs)), sqrt(1 / (3 inputs)), the given one; 120,000 draws within 2 %."""
     layer = MLP((400, 300), **options).layers[0]
     assert float(layer.weight.detach().std()) == pytest.approx(deviation, rel=0.02)
     assert not layer.bias.any()

@@ -29,7 +29,22 @@ from mumei.core import seeds
 from mumei.core.config import at_least, one_of
 from mumei.core.errors import UsageError
 from mumei.core.estimating import widths
-from mumei.nn.mlp import MLP, Autoencoder
+from mumei.nn.mlp import INITS, MLP, Autoencoder
+
+WIDE = 100  # units of a layer from which on weights begin small
+
+
+def initial_weights(settings: Mapping[str, Any]) -> str:
+    """Return how a network's weights begin, a name of `mumei.nn.mlp.INITS`: "auto" is "uniform" if wide and "he" if narrow.
+
+    He's leave wide networks with a higher error (20,000 digits of MNIST, 10 epochs: 0.24 against 0.17) and a code that k-means
+    cuts worse; networks of a few units need them to leave the start within some dozen steps.
+    """
+    given = settings["weights"]
+    if given != "auto":
+        one_of("weights", given, INITS)
+        return given
+    return "uniform" if min(widths(settings["hidden"]), default=0) >= WIDE else "he"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -71,6 +86,7 @@ class AutoencoderClusterer(Clusterer):
         "starts": 20,
         "alpha": 1.0,
         "reconstruction": "mse",
+        "weights": "auto",
     }
     LEAST: ClassVar[dict[str, float]] = {**Clusterer.LEAST, "noise": 0.0, "starts": 1}
     learns: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "head")
@@ -79,11 +95,12 @@ class AutoencoderClusterer(Clusterer):
         """Return encoder, decoder and head."""
         settings, latent = run.settings, self.latent_width(run)
         sizes = (run.width, *widths(settings["hidden"]), latent)
-        net = Autoencoder(sizes, activation=settings["activation"], seed=seeds.child(run.seed, "network"))
+        same: dict[str, Any] = {"activation": settings["activation"], "init": initial_weights(settings)}
+        net = Autoencoder(sizes, seed=seeds.child(run.seed, "network"), **same)
         nets: dict[str, nn.Module] = {"encoder": net.encoder, "decoder": net.decoder}
         if (kind := self._reconstruction(settings)) != "mse":
             likelihood, own = likelihood_of(kind, run.width), seeds.child(run.seed, "network", "counts")
-            decoder = MLP((*sizes[:0:-1], likelihood.outputs), activation=settings["activation"], seed=own)
+            decoder = MLP((*sizes[:0:-1], likelihood.outputs), seed=own, **same)
             nets = {"encoder": CountEncoder(net.encoder), "decoder": CountDecoder(decoder, likelihood)}
         return {**nets, "head": self.make_head(run, latent)}
 

@@ -10,7 +10,7 @@ held until the next refresh; training stops when less than 0.1 % of the labels c
 
 Departures, `preset="paper"`: the autoencoder's layers are trained together by Adam with inputs dropped at 0.2, then nothing is
 fine-tuned apart, in place of greedy layer-wise training by SGD and a second end-to-end phase; its steps are the 100,000 of
-that second phase; weights start from He's initialisation. An emptied cluster is left alone, and counted.
+that second phase; weights start uniform within 1 / sqrt(inputs). An emptied cluster is left alone, and counted.
 
 The robust default departs further: Adam with a falling rate in both phases, no input dropped, a few thousand steps in all, and an
 emptied cluster begins anew at a row of the largest one.

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from mumei.cluster.autoencoder import initial_weights
 from mumei.cluster.initial import INITS, Start
 from mumei.cluster.likelihoods import likelihood_of
 from mumei.cluster.mixture import LOG_VARIANCE, log_densities
@@ -242,7 +243,7 @@ class GMVAE(VariationalClusterer):
             latent,
             widths(settings["hidden"]),
             activation=settings["activation"],
-            init=settings["weights"],
+            init=initial_weights(settings),
             n_w=settings["n_w"],
             seed=seeds.child(run.seed, "network"),
         )

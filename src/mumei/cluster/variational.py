@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mumei.cluster.autoencoder import AutoencoderClusterer
+from mumei.cluster.autoencoder import AutoencoderClusterer, initial_weights
 from mumei.cluster.drivers import OneOptimizer, in_blocks
 from mumei.cluster.estimator import Clusterer
 from mumei.cluster.initial import INITS, initial_clustering
@@ -130,7 +130,6 @@ class VariationalClusterer(AutoencoderClusterer):
         "init": "gmm",
         "likelihood": {"name": "gaussian", "variance": "shared"},
         "starts": 5,
-        "weights": "he",
     }
     LEAST: ClassVar[dict[str, float]] = {k: v for k, v in AutoencoderClusterer.LEAST.items() if k not in NOT_HERE}
     learns: ClassVar[tuple[str, ...]] = ("vae", "head")
@@ -156,7 +155,7 @@ class VariationalClusterer(AutoencoderClusterer):
             latent,
             widths(settings["hidden"]),
             activation=settings["activation"],
-            init=settings["weights"],
+            init=initial_weights(settings),
             seed=seeds.child(run.seed, "network"),
         )
 

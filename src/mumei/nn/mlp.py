@@ -36,7 +36,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
 }
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-INITS = ("glorot", "he", "normal")
+INITS = ("glorot", "he", "normal", "uniform")
 
 
 def activation(name: str) -> nn.Module:
@@ -53,8 +53,9 @@ def initialise(layer: nn.Linear, init: str, generator: torch.Generator, std: flo
     ----------
     layer : nn.Linear
         Its weight is (outputs, inputs).
-    init : {"glorot", "he", "normal"}
-        Uniform with variance 2 / (inputs + outputs), normal with variance 2 / inputs, normal with deviation `std`.
+    init : {"glorot", "he", "normal", "uniform"}
+        Uniform with variance 2 / (inputs + outputs), normal with variance 2 / inputs, normal with deviation `std`, uniform
+        with variance 1 / (3 inputs): within 1 / sqrt(inputs), as `torch.nn.Linear` has them.
     generator : torch.Generator
         What the weights are drawn from.
     std : float
@@ -67,6 +68,9 @@ def initialise(layer: nn.Linear, init: str, generator: torch.Generator, std: flo
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         elif init == "he":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        elif init == "uniform":
+            within = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -within, within, generator=generator)
         else:
             nn.init.normal_(layer.weight, 0.0, std, generator=generator)
         if layer.bias is not None:
@@ -88,7 +92,7 @@ class MLP(nn.Module, Saveable):
         Before each hidden activation.
     final_activation : str, optional
         After the last layer.
-    init : {"he", "glorot", "normal"}
+    init : {"he", "glorot", "normal", "uniform"}
         See `initialise`.
     init_std : float
         Standard deviation for "normal".
