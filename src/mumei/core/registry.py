@@ -81,6 +81,12 @@ _ENTRIES: dict[str, Entry] = {
         "Ekeberg and others 2013, Improved contact prediction in proteins: using pseudolikelihoods to infer Potts models",
         tags=("sequence-model", "artifact", "offline"),
     ),
+    "protein/ngram": Entry(
+        "mumei.protein.models.ngram:Ngram",
+        "frequencies of one to four neighbouring residues in natural proteins: an energy, and the smallest sequence model",
+        "Verkuil and others 2022, Language models generalize beyond natural proteins",
+        tags=("sequence-model", "artifact", "offline"),
+    ),
     "protein/structure-head": Entry(
         "mumei.protein.projection:StructureHead",
         "linear map from a sequence model's pair maps to distances and angles of residues",
