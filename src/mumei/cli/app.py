@@ -81,6 +81,14 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Biomedical corpora from their native files: checked, counted, mixed, shown and exported under BigBIO's schemas.",
     ),
+    "scale": (
+        {
+            "fit": ("mumei.cli.scale:fit", "Say what finished runs tell of compute-optimal training; 'fit' may be left out."),
+            "plan": ("mumei.cli.scale:plan", "Spend a budget: how many parameters and tokens, what loss, how sure."),
+            "sweep": ("mumei.cli.scale_sweep:sweep", "Propose the small runs to train before a large one."),
+        },
+        "Plan compute-optimal training: how big a model, how many tokens.",
+    ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",
         "Run a paper's experiments and compare them with its published figures.",

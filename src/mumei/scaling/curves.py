@@ -37,6 +37,8 @@ class CurveFit:
         Lowest smoothed loss, the tokens there, and the smoothed loss at the end.
     tokens : float
         At the end.
+    points : (ndarray, ndarray)
+        The curve itself: tokens and loss.
     """
 
     run: str
@@ -49,6 +51,7 @@ class CurveFit:
     at: float
     end: float
     tokens: float
+    points: tuple[Any, Any]
 
     @property
     def turned(self) -> bool:
@@ -94,7 +97,7 @@ def _fit(run: str, params: float, tokens: Any, loss: Any, resamples: int, seed: 
     scale = float(tokens[-1]) ** float(beta)
     return CurveFit(
         *(run, params, float(e), float(b) * scale, float(beta), intervals),
-        *(float(smooth[place]), float(tokens[place]), float(smooth[-3:].mean()), float(tokens[-1])),
+        *(float(smooth[place]), float(tokens[place]), float(smooth[-3:].mean()), float(tokens[-1]), (tokens, loss)),
     )
 
 

@@ -140,7 +140,7 @@ def plan(
     level : float
         Of intervals.
     domain : str, optional
-        Laws to compare with: text, protein, genome, health records; all by default where the law itself is of one.
+        Laws to compare with: text, protein, genome, health records; by default those of the law's own kind.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def plan(
         notes.append(
             "no published configuration of Hoffmann's Table A9 is as large or small; the shape is scaled from Chinchilla's"
         )
-    wanted = domain or (chosen.domain if isinstance(chosen, Frontier) else None)
+    wanted = domain or (chosen.domain if isinstance(chosen, Frontier) else "text")
     return Plan(
         *(spend, best, plain, chosen.source, intervals, band, waste, size, shape, known, total),
         *(deepseek_settings(spend.flops), saving, notes),

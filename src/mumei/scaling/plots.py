@@ -1,4 +1,4 @@
-"""Pictures of a fit: IsoFLOP profiles, the loss surface with its frontier, the cloud of resamples. matplotlib without global state."""
+"""Pictures of a fit: IsoFLOP profiles, the loss surface with its frontier, the cloud of resamples."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def profiles(fit: IsoFlop, name: str = "") -> Figure:
 def surface(study: Study, fit: SurfaceFit, name: str = "") -> Figure:
     """Draw the fitted loss over compute and size, the runs, and the frontier of optimal sizes."""
     runs, law = study.runs, fit.law
-    figure, axes = _figure(f"Loss surface{f': {name}' if name else ''}")
+    refused = ", refused" if "surface" in study.refused else ""
+    figure, axes = _figure(f"Loss surface{refused}{f': {name}' if name else ''}")
     low_c, high_c = runs.flops.min() / 2, runs.flops.max() * 30
     low_n, high_n = runs.params.min() / 2, max(runs.params.max() * 2, law.optimal(high_c).params * 3)
     c, n = np.geomspace(low_c, high_c, 160), np.geomspace(low_n, high_n, 160)
@@ -106,12 +107,10 @@ def surface(study: Study, fit: SurfaceFit, name: str = "") -> Figure:
     best = np.array([law.optimal(float(v)).params for v in c])
     axes.plot(c, best, color="#b0413e", linewidth=2, label=f"optimal size, N ~ C^{law.a:.2f}")
     if fit.resamples is not None:
-        edges = np.array(
-            [np.quantile(fit.resamples.optima(float(v), law.per_token)[:, 0], [0.025, 0.975]) for v in c[::8]]
-        )
-        axes.fill_between(
-            c[::8], edges[:, 0], edges[:, 1], color="#b0413e", alpha=0.25, linewidth=0, label="95 % interval"
-        )
+        few = np.geomspace(low_c, high_c, 24)
+        drawn_n = [fit.resamples.optima(float(v), law.per_token)[:, 0] for v in few]
+        edges = np.quantile(drawn_n, [0.025, 0.975], axis=1)
+        axes.fill_between(few, edges[0], edges[1], color="#b0413e", alpha=0.25, linewidth=0, label="95 % interval")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(low_c, high_c)
@@ -202,8 +201,9 @@ def curves(fitted: Fitted) -> Figure:
     """Draw the fitted loss and the lowest point of each run's own curve."""
     figure, axes = _figure(f"Each run's own curve: {fitted.name}")
     for place, one in enumerate(fitted.curves):
-        tokens = np.geomspace(one.at / 100, one.tokens, 200)
+        tokens = np.geomspace(one.points[0].min(), one.tokens, 200)
         colour = COLOURS[place % len(COLOURS)]
+        axes.plot(*one.points, ".", color=colour, markersize=3, alpha=0.6)
         axes.plot(tokens, one.E + one.B * tokens**-one.beta, color=colour, linewidth=1.6, label=one.run)
         axes.plot([one.at], [one.lowest], "D", color=colour, markersize=5)
         axes.plot([one.tokens], [one.end], "x" if one.turned else "o", color=colour, markersize=7)

@@ -60,17 +60,14 @@ def fit_routed(params: Any, experts: Any, loss: Any, *, resamples: int = 500, se
         chosen, drawn = _solve(terms, y, weights)
         intervals = {name: percentiles(column) for name, column in zip("abc", drawn.T[:3], strict=True)}
         size, most = float(np.median(params)), float(experts.max())
-        worth = [
-            Routed(*map(float, c), *cells[k]).dense_equivalent(size, most) / size
-            for c, k in zip(drawn, chosen, strict=True)
-        ]
+        worth = [_worth(c, cells[k], size, most) for c, k in zip(drawn, chosen, strict=True)]
         intervals["worth"] = percentiles(worth)
     return RoutedFit(law, intervals, float(np.sqrt(np.mean(error**2)) * np.log(10)), len(y))
 
 
 def _worth(coefficients: Any, cell: Any, size: float, experts: float) -> float:
     a, b, c, d = map(float, coefficients)
-    return Routed(a, b, c, d, *map(float, cell)).dense_equivalent(size, experts) / size
+    return Routed(a, b, c, d, float(cell[0]), float(cell[1])).dense_equivalent(size, experts) / size
 
 
 def _terms(x: Any, experts: Any, start: float, most: float) -> Any:
