@@ -23,6 +23,7 @@ from mumei.scaling.laws import Allocation
 from mumei.scaling.objective import Objective, objective
 from mumei.scaling.runs import Choice, Runs, repeats, schedule
 
+FEWEST = 4
 ORDER = ("surface", "isoflop", "envelope", "tied surface")
 
 
@@ -163,6 +164,10 @@ def fit(
     goal = objective(goal, delta, q)
     runs = repeats(schedule(runs, mid_schedule))
     final = runs.final()
+    if len(final) < FEWEST:
+        raise DataError(
+            f"{runs.name}: {len(final)} finished runs are too few to fit anything; give {FEWEST} or more, better 20."
+        )
     _check_budgets(final)
     why: dict[str, str] = {}
     surface = held_out = isoflop = envelope = tied = None
@@ -216,7 +221,7 @@ def _tied(gate: Gate) -> Gate:
 
 def _check_budgets(runs: Runs) -> None:
     low, high = float(runs.flops.min()), float(runs.flops.max())
-    if high / low < 1.25 and len(runs) > 1:
+    if high / low < 1.25:
         best = int(np.argmin(runs.loss))
         raise DataError(
             f"{runs.name}: all runs have one budget ({low:.2e} to {high:.2e} FLOPs), which says nothing of how size grows with "

@@ -25,6 +25,17 @@ MEANINGS = (
     "dense",
 )
 
+PLAIN = {  # warnings, for somebody who knows none of the words
+    "mid-schedule": "some measurements were taken before a run was finished, so they look worse than they should",
+    "past-minimum": "some runs had seen the same data too often and were left out",
+    "mixed-conventions": "the runs may not count their size or cost in the same way",
+    "largest-out": "the largest runs were not predicted well from the smaller ones",
+    "edge-minima": "at some budgets the best size may lie outside the sizes that were tried",
+    "few-points": "some budgets have too few runs and were left out",
+    "biased-vertices": "the best size may be off by several percent, because the sizes tried reach too far or lie unevenly",
+    "disagreement": "two ways of reading the runs do not agree, so take the wider range",
+}
+
 
 def amount(value: float) -> str:
     """Return a number for people.
@@ -274,9 +285,9 @@ def paragraph(fitted: Fitted, flops: float | None = None) -> str:
         said.append(
             f"We did not use {' and '.join(f'the {n} fit' for n in study.refused)}, because it would not be safe to extrapolate."
         )
-    warnings = [g.text for g in study.gates if not g.refuses]
+    warnings = dict.fromkeys(PLAIN[g.name] for g in study.gates if not g.refuses and g.name in PLAIN)
     if warnings:
-        said.append(f"Keep in mind: {'; '.join(warnings[:3])}.")
+        said.append(f"Keep in mind: {'; '.join(warnings)}.")
     return " ".join(said)
 
 
