@@ -87,6 +87,12 @@ _ENTRIES: dict[str, Entry] = {
         "Verkuil and others 2022, Language models generalize beyond natural proteins",
         tags=("sequence-model", "artifact", "offline"),
     ),
+    "protein/tiny": Entry(
+        "mumei.protein.models.tiny:Tiny",
+        "an ESM-2-shaped language model, trained from scratch on one's own sequences",
+        "Lin and others 2023, Evolutionary-scale prediction of atomic-level protein structure with a language model",
+        tags=("sequence-model", "artifact", "offline"),
+    ),
     "protein/structure-head": Entry(
         "mumei.protein.projection:StructureHead",
         "linear map from a sequence model's pair maps to distances and angles of residues",

@@ -13,6 +13,7 @@ As a `SequenceModel` it is the Markov chain of its highest order: p(x_i | the re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -95,7 +96,10 @@ class Ngram(Saveable):
         from safetensors import safe_open
 
         with safe_open(NATURAL, "pt") as file:
-            there, about = {int(key[5:]) for key in file.keys() if key.startswith("order")}, dict(file.metadata())
+            there, about = (
+                {int(key[5:]) for key in file.keys() if key.startswith("order")},
+                json.loads(file.metadata()["about"]),
+            )
             missing = sorted(set(orders) - there)
             if missing:
                 raise UsageError(f"order {missing[0]} does not come with mumei; count it on a FASTA: Ngram.fit.")
