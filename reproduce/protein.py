@@ -145,7 +145,9 @@ def family(
 
 
 def column_logs(alignment: Alignment, columns: np.ndarray) -> torch.Tensor:
-    """Return log frequencies of residues by column, (sites, 20), sequences weighted, one pseudocount: what each site says alone."""
+    """Return log frequencies of residues by column, (sites, 20), sequences weighted, one pseudocount: what each site says
+    alone.
+    """
     rows = ["".join(row[i] for i in columns) for row in alignment.rows]
     codes = torch.tensor([[CODES.get(letter, 20) for letter in row] for row in rows])
     codes = codes[(codes == 20).float().mean(1) <= 0.8]
@@ -156,7 +158,7 @@ def column_logs(alignment: Alignment, columns: np.ndarray) -> torch.Tensor:
 
 def rho(score: np.ndarray, measured: np.ndarray) -> float | None:
     """Return Spearman's correlation; None for fewer than 10 mutations."""
-    return round(float(spearmanr(score, measured).statistic), 3) if len(score) >= FEWEST else None
+    return round(float(spearmanr(score, measured)[0]), 3) if len(score) >= FEWEST else None
 
 
 def means(out: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -89,6 +89,15 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         },
         "Plan compute-optimal training: how big a model, how many tokens.",
     ),
+    "protein": (
+        {
+            "score": ("mumei.cli.protein_score:score", "Rank sequences by one energy, and say which are rejected and why."),
+            "scan": ("mumei.cli.protein_score:scan", "Score every single mutant of a protein."),
+            "fit-potts": ("mumei.cli.protein_score:fit_potts", "Fit a Potts model of a protein's family."),
+            "fit-head": ("mumei.cli.protein_score:fit_head", "Fit the map from a model to structure."),
+        },
+        "Proteins: sequences scored and designed by the energy of a language model or of a family.",
+    ),
     "reproduce": (
         "mumei.cli.reproduce:reproduce",
         "Run a paper's experiments and compare them with its published figures.",
