@@ -1,7 +1,7 @@
 """Compute-optimal training, planned: how big a model, how many tokens, what loss, how sure.
 
-`fit(runs)` fits finished runs by every approach their columns allow; `plan(...)` spends a budget. Importing this package loads
-nothing heavy.
+`fit(runs)` fits finished runs by every approach their columns allow, `plan.plan(...)` spends a budget, `propose(...)` says which
+small runs to train first. Importing this package loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mumei.scaling.fitting import fit_surface
     from mumei.scaling.laws import law
-    from mumei.scaling.plan import plan
     from mumei.scaling.runs import Runs, read_runs
     from mumei.scaling.study import fit
     from mumei.scaling.sweep import propose
 
-__all__ = ["Runs", "fit", "fit_surface", "law", "plan", "propose", "read_runs"]
+__all__ = ["Runs", "fit", "fit_surface", "law", "propose", "read_runs"]
 _HOMES = {
     "Runs": "runs",
     "fit": "study",
     "fit_surface": "fitting",
     "law": "laws",
-    "plan": "plan",
     "propose": "sweep",
     "read_runs": "runs",
 }
