@@ -139,7 +139,7 @@ def budgets_of(flops: Any) -> Any:
 
     Examples
     --------
-    >>> budgets_of([1e18, 9.7e20, 1.02e18, 1.01e21, 1e18, 1e18, 1e21, 1e19, 1e21]).tolist()
+    >>> budgets_of([1e18, 1e21, 1.01e18, 1.01e21, 1e18, 1e18, 1e21, 1e19, 1e21]).tolist()
     [0, 1, 0, 1, 0, 0, 1, -1, 1]
     """
     logs = np.log(np.asarray(flops, float))

@@ -103,7 +103,7 @@ class Chinchilla:
     --------
     >>> best = BESIROGLU.optimal(5.76e23)
     >>> round(best.params / 1e9), round(best.tokens / 1e12, 2), round(best.tokens_per_param, 1)
-    (73, 1.31, 18.0)
+    (72, 1.33, 18.3)
     """
 
     E: float
@@ -176,7 +176,7 @@ class Chinchilla:
         Examples
         --------
         >>> round(BESIROGLU.waste(2.0), 3)
-        0.184
+        0.186
         """
         positive(factor=factor)
         ratio = (self.beta * factor**-self.alpha + self.alpha * factor**self.beta) / (self.alpha + self.beta)
