@@ -96,6 +96,7 @@ def pseudo_likelihood(
     n, width = codes.shape
     hot, total = one_hot(codes), float(weights.sum())
     side = width * STATES
+    places = codes + STATES * torch.arange(width, device=codes.device)
     flat = torch.zeros(side + side * side, device=codes.device)
     flat[:side] = frequencies(codes, weights, 1.0 / (total + 1.0)).log().flatten()
     off = 1.0 - torch.eye(width, device=codes.device)
@@ -106,11 +107,12 @@ def pseudo_likelihood(
         """Return the loss and its gradient; J is the symmetric part of a free matrix without its own blocks."""
         fields, free = point[:side], point[side:].view(side, side)
         couplings = (free + free.T) * off * 0.5
-        logits = torch.addmm(fields, hot, couplings).view(n, width, STATES)
+        logits, gather_back = gathered(couplings, places)
+        logits = (logits + fields).view(n, width, STATES)
         logp = torch.log_softmax(logits, -1)
         loss = -(logp.gather(-1, codes[..., None])[..., 0].sum(1) * weights).sum()
         slope = ((logp.exp().view(n, side) - hot) * weights[:, None]).contiguous()
-        by_coupling = hot.T @ slope + 2 * PENALTY_J * (width - 1) * 0.5 * couplings  # each pair is there twice
+        by_coupling = gather_back(slope) + 2 * PENALTY_J * (width - 1) * 0.5 * couplings  # each pair is there twice
         by_coupling = (by_coupling + by_coupling.T) * off * 0.5
         loss = loss + PENALTY_H * fields.square().sum() + PENALTY_J * (width - 1) * 0.5 * couplings.square().sum()
         gradient = torch.cat([slope.sum(0) + 2 * PENALTY_H * fields, by_coupling.flatten()])
@@ -120,6 +122,16 @@ def pseudo_likelihood(
     free = flat[side:].view(side, side)
     couplings = ((free + free.T) * off * 0.5).view(width, STATES, width, STATES).permute(0, 2, 1, 3)
     return (*gauge(flat[:side].view(width, STATES), couplings), losses)
+
+
+def gathered(couplings: Tensor, places: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the sums of the rows of a matrix (side, side) at places (n, L), and the function that gives the gradient of that
+    sum: hot @ couplings and hot.T @ slope, where hot has a one at each place, without multiplying by its zeros.
+    """
+    leaf = couplings.detach().requires_grad_(True)
+    with torch.enable_grad():
+        sums = torch.nn.functional.embedding_bag(places, leaf, mode="sum")
+    return sums.detach(), lambda slope: torch.autograd.grad(sums, leaf, slope)[0]
 
 
 def gauge(h: Tensor, couplings: Tensor) -> tuple[Tensor, Tensor]:
