@@ -1,6 +1,6 @@
 """How new sequences are against a FASTA file: the nearest known sequence and the identity to it.
 
-With pyhmmer (`pip install pyhmmer`) phmmer searches in this process and gives E-values; the identity is that of the best domain's
+With pyhmmer (the extra of that name) phmmer searches in this process and gives E-values; the identity is that of the best domain's
 alignment. Without it candidates are found by shared words of `WORD` residues and aligned by Needleman and Wunsch with free ends;
 there is no E-value then, and remote relatives that share no word are missed. Which of the two was used is told.
 """
@@ -65,7 +65,7 @@ def nearest(
         raise DataError("there are no known sequences to compare with; give a FASTA file with some.")
     there = util.find_spec("pyhmmer") is not None
     if method == "phmmer" and not there:
-        raise MissingExtraError("phmmer", "pyhmmer", "protein")
+        raise MissingExtraError("phmmer", "pyhmmer", "pyhmmer")
     if there and method != "kmer":
         return _phmmer(sequences, records), "phmmer"
     return _kmer(sequences, records), f"shared words of {WORD}"
