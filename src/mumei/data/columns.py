@@ -180,38 +180,41 @@ def regrouped(parts: Iterable[Part], struct: type[Struct], size: int = BATCH) ->
     DataError
         A record does not fit its Arrow type (`to_batch`).
     """
-    held: list[pa.RecordBatch] = []
+    held: list[pa.RecordBatch | int] = []  # a number stands for so many of the records, which are converted at once
     records: list[Any] = []
     count = 0
-
-    def flush() -> None:
-        if records:
-            held.append(to_batch(records, struct))
-            records.clear()
-
     part: Any
     for part in parts:
         if not isinstance(part, pa.RecordBatch):
             records.append(part)
+            if held and isinstance(held[-1], int):
+                held[-1] += 1
+            else:
+                held.append(1)
             count += 1
             if count == size:
-                flush()
-                yield _one(held)
-                held, count = [], 0
+                yield _one(held, records, struct)
+                held, records, count = [], [], 0
             continue
-        flush()
         at = 0
         while part.num_rows - at >= size - count:
-            yield _one([*held, part.slice(at, size - count)])
+            yield _one([*held, part.slice(at, size - count)], records, struct)
             at += size - count
-            held, count = [], 0
+            held, records, count = [], [], 0
         if at < part.num_rows:
             held.append(part.slice(at))
             count += part.num_rows - at
-    flush()
     if held:
-        yield _one(held)
+        yield _one(held, records, struct)
 
 
-def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+def _one(parts: Sequence[pa.RecordBatch | int], records: list[Any], struct: type[Struct]) -> pa.RecordBatch:
+    converted, at, batches = to_batch(records, struct) if records else None, 0, []
+    for part in parts:
+        if isinstance(part, int):
+            assert converted is not None  # numbers stand for records
+            batches.append(converted.slice(at, part))
+            at += part
+        else:
+            batches.append(part)
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

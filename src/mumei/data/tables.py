@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from mumei.core.errors import DataError
 
-BATCH = 2_000  # records in a record batch, and in a row group of the cache
+BATCH = 2_000  # records in a record batch
 _LEAVES = {str: pa.string(), int: pa.int32(), bool: pa.bool_(), float: pa.float64()}
 
 
