@@ -1,7 +1,7 @@
 """Scoring proteins without labels: the experiments of the documents, each printed as one JSON object.
 
     python reproduce/protein.py solubility --data DIR
-    python reproduce/protein.py stability --data DIR [--most 3000]
+    python reproduce/protein.py stability --data DIR [--most 1000]
     python reproduce/protein.py natural --data DIR [--out FILE]
 
 "solubility": the 276 proteins that Verkuil and others 2022 made in the laboratory (228 of them designed by the language model)
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="the folder with msa, designs, ddg, structures and sequences"
     )
-    parser.add_argument("--most", type=int, default=3000, help="sequences of a family that are fitted")
+    parser.add_argument("--most", type=int, default=1000, help="sequences of a family that are fitted")
     parser.add_argument("--out", type=Path, default=NATURAL)
     given = parser.parse_args()
     if given.experiment == "solubility":

@@ -36,7 +36,7 @@ def load_model(
     text = str(name)
     kind, colon, rest = text.partition(":")
     if Path(text).exists():
-        return _saved(Path(text))
+        return _saved(Path(text), device)
     if text == "ngram" or (kind == "ngram" and rest == "natural"):
         from mumei.protein.models.ngram import Ngram
 
@@ -54,14 +54,33 @@ def load_model(
     if kind == "ngram" and not (Path(rest) / "artifact.json").is_file():
         from mumei.protein.models.ngram import Ngram
 
-        return Ngram.from_tables(rest) if Path(rest).is_dir() else Ngram.fit(rest, device=device)
-    return _saved(Path(rest))
+        return _on(Ngram.from_tables(rest) if Path(rest).is_dir() else Ngram.fit(rest), device)
+    return _saved(Path(rest), device)
 
 
-def _saved(path: Path) -> Any:
+def _saved(path: Path, device: str) -> Any:
     found = artifact.load(path)
     if not isinstance(found, SequenceModel):
         raise UsageError(
             f"{path} holds a {type(found).__name__}, which is no sequence model; give a Potts, tiny or n-gram model."
         )
-    return found
+    return _on(found, device)
+
+
+def _on(model: Any, device: str) -> Any:
+    """Return a saved model on a device; it is read on the CPU."""
+    from mumei.core.runtime import pick_device
+    from mumei.protein.models.ngram import Ngram
+    from mumei.protein.models.potts import Potts
+    from mumei.protein.models.tiny import Tiny
+
+    chosen = pick_device(device)
+    if chosen == model.device:
+        return model
+    if isinstance(model, Potts):
+        return Potts(model.h.to(chosen), model.J.to(chosen), model.columns, model.name, model.about)
+    if isinstance(model, Tiny):
+        return Tiny(model.network, model.name, model.about, device=str(chosen))
+    if isinstance(model, Ngram):
+        return Ngram(model.frequencies, model.name, model.about, device=str(chosen))
+    raise UsageError(f"{model.name} cannot be moved to {chosen}; leave --device out.")
