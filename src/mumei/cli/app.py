@@ -93,6 +93,8 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
         {
             "score": ("mumei.cli.protein_score:score", "Rank sequences by one energy, and say which are rejected and why."),
             "scan": ("mumei.cli.protein_score:scan", "Score every single mutant of a protein."),
+            "design": ("mumei.cli.protein:design", "Design sequences for a backbone."),
+            "generate": ("mumei.cli.protein:generate", "Generate sequences of a length, with their structures."),
             "fit-potts": ("mumei.cli.protein_score:fit_potts", "Fit a Potts model of a protein's family."),
             "fit-head": ("mumei.cli.protein_score:fit_head", "Fit the map from a model to structure."),
         },

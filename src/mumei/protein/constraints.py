@@ -107,7 +107,7 @@ def parse(constraints: Constraints, labels: Sequence[str], sequence: str) -> Par
     made = Parsed(
         labels, sequence, allowed=torch.ones(len(labels), 20, dtype=torch.bool), bias=torch.zeros(len(labels), 20)
     )
-    places = _Places(labels)
+    places = Places(labels)
     left_out = _letters(constraints.without, "--without") if constraints.without else []
     made.allowed[:, left_out] = False
     if left_out:
@@ -143,7 +143,7 @@ def _names(codes: Sequence[int]) -> str:
     return "".join(AMINO_ACIDS[code] for code in codes)
 
 
-class _Places:
+class Places:
     """Residues by chain and author number."""
 
     def __init__(self, labels: Sequence[str]):
@@ -204,7 +204,7 @@ def _fix(made: Parsed, part: str, sites: list[int]) -> None:
     made.table.append(("fix", part, "".join(made.sequence[i] for i in sites)))
 
 
-def _allow(made: Parsed, part: str, places: _Places) -> None:
+def _allow(made: Parsed, part: str, places: Places) -> None:
     where, mark, what = part.partition("=")
     if not mark or not what:
         raise UsageError(f"--allow: {part!r} has no residues; write A30=DE, or A30=-C for all but cysteine.")
@@ -223,7 +223,7 @@ def _allow(made: Parsed, part: str, places: _Places) -> None:
     made.table.append(("allow", where, _names(torch.where(made.allowed[sites[0]])[0].tolist())))
 
 
-def _bias(made: Parsed, part: str, places: _Places) -> None:
+def _bias(made: Parsed, part: str, places: Places) -> None:
     where, _, what = part.partition("=")
     letters, mark, value = what.partition(":")
     try:
@@ -238,7 +238,7 @@ def _bias(made: Parsed, part: str, places: _Places) -> None:
     made.table.append(("bias", where, f"{letters.upper()} {amount:+g}"))
 
 
-def _tie(made: Parsed, part: str, places: _Places) -> None:
+def _tie(made: Parsed, part: str, places: Places) -> None:
     ends = part.split("=")
     if len(ends) < 2:
         raise UsageError(f"--tie: {part!r} ties nothing; write A1-50=B1-50.")

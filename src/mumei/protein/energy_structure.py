@@ -96,15 +96,24 @@ class DrawnStructureTerm:
     temperature : float
         Of the draw; the paper's is 1.
     seed : int
+    keep : Tensor (L, L) int64, optional
+        Classes that are not drawn, a motif's; -1 where they are.
     """
 
     cheap = False
     name = "structure"
 
-    def __init__(self, model: SequenceModel, head: StructureHead, seed: int = 0, temperature: float = 1.0):
+    def __init__(
+        self,
+        model: SequenceModel,
+        head: StructureHead,
+        seed: int = 0,
+        temperature: float = 1.0,
+        keep: Tensor | None = None,
+    ):
         if temperature <= 0:
             raise UsageError(f"the temperature of drawing structures is {temperature}; give one above 0.")
-        self.model, self.head, self.seed, self.temperature = model, head, seed, temperature
+        self.model, self.head, self.seed, self.temperature, self.keep = model, head, seed, temperature, keep
         self.asked = 0
         self._logp = self._after = torch.zeros(0)  # (B, 18, L, L) of the current and of the last judged sequences
         self._classes = torch.zeros(0, dtype=torch.int8)  # (B, L, L) drawn
@@ -130,7 +139,10 @@ class DrawnStructureTerm:
         if self.temperature != 1.0:
             logp = torch.log_softmax(logp / self.temperature, 1)
         cumulated = logp.exp().cumsum(1)
-        self._classes[rows] = (cumulated[:, :-1] <= u).sum(1).to(torch.int8)
+        classes = (cumulated[:, :-1] <= u).sum(1)
+        if self.keep is not None:
+            classes = torch.where(self.keep >= 0, self.keep, classes)
+        self._classes[rows] = classes.to(torch.int8)
         return self._against(self._logp[rows], rows)
 
     def change(self, proposals: Proposals) -> Tensor:
