@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from mumei.core.errors import DataError, FetchError, UsageError
@@ -52,6 +53,10 @@ def parquets(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.parquet"))}
 
 
+def arrows(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.arrow"))}
+
+
 def test_recipe_of_ones_own(toy, cache):
     corpus = load(str(toy), folder=toy.parent)
     assert repr(corpus) == "Corpus('toy', 'kb', train: 2, test: 1)"
@@ -78,9 +83,30 @@ def test_bytes_are_the_same_whatever_the_hash_seed(toy, cache, tmp_path):
         own = tmp_path / f"cache{seed}"
         env = {**os.environ, "PYTHONHASHSEED": seed, "MUMEI_CACHE": str(own)}
         subprocess.run([sys.executable, "-c", code, str(toy), str(toy.parent)], check=True, env=env)
-        found.append(parquets(own))
-    assert len(found[0]) == 4  # two splits of source and of kb
+        found.append(parquets(own) | arrows(own))
+    assert len(found[0]) == 8  # two splits of source and of kb, twice
     assert found[0] == found[1] == found[2]
+
+
+def test_parquet_holds_what_the_mapped_file_holds_and_stands_in_for_it(toy, cache):
+    first = load(str(toy), folder=toy.parent)
+    tables = {split: first[split] for split in first.splits}
+    assert all(table.num_rows for table in tables.values())
+    mapped = list((cache / "data").glob("*-kb/*.arrow"))
+    assert sorted(path.stem for path in mapped) == sorted(tables)
+    for path in mapped:
+        assert pq.read_table(path.with_suffix(".parquet")).equals(tables[path.stem])
+        path.unlink()
+    again = load(str(toy), folder=toy.parent)
+    assert all(again[split].equals(table) for split, table in tables.items())
+
+
+def test_a_damaged_file_of_the_cache_is_named(toy, cache):
+    load(str(toy), folder=toy.parent)
+    for path in (cache / "data").glob("*-kb/test.arrow"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=r"test\.arrow cannot be read .*; remove .*-kb and load again"):
+        load(str(toy), folder=toy.parent)["test"].num_rows  # noqa: B018
 
 
 def test_second_load_reads_no_native_file(toy, monkeypatch):
