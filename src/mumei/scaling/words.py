@@ -21,6 +21,8 @@ MEANINGS = (
     "outlier",
     "best_params",
     "best_tokens",
+    "variable",
+    "value",
     "experts",
     "dense",
 )
@@ -108,6 +110,14 @@ def _study_lines(study: Study) -> list[str]:
         mark = " (refused)" if "envelope" in study.refused else ""
         law = study.envelope.law
         said.append(f"  envelope{mark}: N ~ C^{law.a:.3f}{between(law.interval())}, {study.envelope.runs} curves")
+    if study.tied is not None:
+        tied = study.tied
+        c = tied.coefficients()
+        shown = ", ".join(
+            f"{key} = {c[key]:.4g}{between(tied.interval(key), '.4g')}" for key in ("E", "A", "B", "alpha")
+        )
+        mark = " (refused)" if "tied surface" in study.refused else ""
+        said.append(f"  tied surface{mark}: {shown}; one exponent for both terms, so a = 0.5 is assumed")
     said += [f"  not possible: {name}: {why}" for name, why in study.why_not.items()]
     said += [f"  gate {g.name}{f' refuses the {g.refuses}' if g.refuses else ''}: {g.text}" for g in study.gates]
     both = study.consensus()
