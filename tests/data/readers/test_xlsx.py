@@ -112,6 +112,14 @@ def test_kinds_of_cells(files):
     assert row["4"] == "2024-01-02"  # 1,462 days after the 1900 system's
 
 
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "", "-1"])
+def test_formats_of_odd_numbers_are_no_dates(files, number):
+    styles = STYLES.replace('<xf numFmtId="22"/>', f'<xf numFmtId="{number}"/>')
+    assert styles != STYLES
+    ((row, _),) = rows(files, book(styles=styles), sheet="Two", columns=[str(n) for n in range(28)])
+    assert (row["6"], row["4"]) == ("43831.5", "2020-01-01")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

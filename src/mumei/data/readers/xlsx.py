@@ -23,7 +23,7 @@ from mumei.data.readers.xml import local
 LAST_COLUMN = 16_384  # XFD
 _REFERENCE = re.compile(r"([A-Z]{1,3})[0-9]+")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}  # numbers of built-in formats
+_DATES = frozenset(map(str, (*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59))))  # built-in formats
 _NOT_LETTERS = re.compile(r'"[^"]*"|\\.|\[(?!h|m|s)[^\[\]]*\]', re.I)
 _LETTERS = re.compile(r"[ymdhs]", re.I)
 
@@ -144,7 +144,7 @@ def _date_styles(root: Any) -> frozenset[int]:
             code = _NOT_LETTERS.sub("", form.get("formatCode", ""))
             own[form.get("numFmtId")] = bool(_LETTERS.search(code)) and "general" not in code.lower()
     formats = [xf.get("numFmtId", "0") for part in children(root, "cellXfs") for xf in children(part, "xf")]
-    return frozenset(n for n, form in enumerate(formats) if own.get(form, form.isdigit() and int(form) in _DATES))
+    return frozenset(n for n, form in enumerate(formats) if own.get(form, form in _DATES))
 
 
 def _date(stored: str, old: bool) -> str:
