@@ -126,7 +126,7 @@ def identity(first: str, second: str) -> float:
     a = np.array([CODES.get(c, 20) for c in first.upper()])
     b = np.array([CODES.get(c, 21) for c in second.upper()])  # an unknown residue equals nothing
     score, same, pairs = (np.zeros(len(b) + 1) for _ in range(3))
-    best = (0.0, 0.0, 0.0)
+    best, places = (0.0, 0.0, 0.0), np.arange(len(b) + 1)
     for i in range(len(a)):
         reward = np.where(b == a[i], MATCH, MISMATCH)
         options = np.stack([score[:-1] + reward, score[1:] + GAP])
@@ -135,9 +135,12 @@ def identity(first: str, second: str) -> float:
         new_score[1:] = options.max(0)
         new_same[1:] = np.where(pick == 0, same[:-1] + (b == a[i]), same[1:])
         new_pairs[1:] = np.where(pick == 0, pairs[:-1] + 1, pairs[1:])
-        for j in range(1, len(b) + 1):  # a gap in the other sequence follows from the cell before
-            if new_score[j - 1] + GAP > new_score[j]:
-                new_score[j], new_same[j], new_pairs[j] = new_score[j - 1] + GAP, new_same[j - 1], new_pairs[j - 1]
+        level = (
+            new_score - GAP * places
+        )  # a gap in the other sequence follows from any cell before, the nearest of equals
+        highest = np.maximum.accumulate(level)
+        origin = np.maximum.accumulate(np.where(level == highest, places, 0))
+        new_score, new_same, new_pairs = highest + GAP * places, new_same[origin], new_pairs[origin]
         score, same, pairs = new_score, new_same, new_pairs
         best = max(best, (score[-1], same[-1], pairs[-1]))
     j = int(score.argmax())
