@@ -1,8 +1,8 @@
 """How new sequences are against a FASTA file: the nearest known sequence and the identity to it.
 
-With pyhmmer (the extra of that name) phmmer searches in this process and gives E-values; the identity is that of the best domain's
-alignment. Without it candidates are found by shared words of `WORD` residues and aligned by Needleman and Wunsch with free ends;
-there is no E-value then, and remote relatives that share no word are missed. Which of the two was used is told.
+With pyhmmer (the extra of that name) phmmer searches in this process and gives E-values; the identity is that of the best
+domain's alignment. Without it candidates are found by shared words of `WORD` residues and aligned by Needleman and Wunsch with
+free ends; there is no E-value then, and remote relatives that share no word are missed. Which of the two was used is told.
 """
 
 from __future__ import annotations
