@@ -218,7 +218,9 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--hidden", type=int)
         one.add_argument("--batch", type=int, default=100)
         one.add_argument("--rate", type=float, help="Adagrad's; 0.02 by default, 0.1 for mcem")
-        one.add_argument("--warm-up", type=int, help="steps in which Adagrad only adds up; 100 by default for wake-sleep, else 0")
+        one.add_argument(
+            "--warm-up", type=int, help="steps in which Adagrad only adds up; 100 by default for wake-sleep, else 0"
+        )
         one.add_argument("--precision", choices=("auto", "float32", "bf16"), default="auto")
         one.add_argument("--threads", type=int, default=1)
         one.add_argument("--seed", type=int, default=0)
