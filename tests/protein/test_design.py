@@ -144,7 +144,7 @@ def test_a_run_cut_anywhere_goes_on_to_the_bit(tmp_path):
 
 def killed(made, what, kills, at):
     """Run a command to its end, killing it so many times after its first checkpoint since the last start; return its FASTA."""
-    words = command(made, what, "cut", checkpoints=made / "state", save_every=0, steps=1500)
+    words = command(made, what, "cut", checkpoints=made / "state", save_every=0.05, steps=400)
     code = "import sys, torch; torch.set_num_threads(1); from mumei.cli.app import main; sys.exit(main(sys.argv[1:]))"
     for turn in range(kills):
         process = subprocess.Popen(
@@ -174,14 +174,14 @@ def checkpoint_number(made):
 
 @pytest.mark.parametrize("what", ["design", pytest.param("generate", marks=pytest.mark.slow)])
 def test_kill_9_then_resume_gives_the_same_sequences(made, what, capsys):
-    assert main(command(made, what, "whole", steps=1500)) == 0
-    assert killed(made, what, 1, [40]) == (made / "whole" / "designs.fasta").read_text()
+    assert main(command(made, what, "whole", steps=400)) == 0
+    assert killed(made, what, 1, [20]) == (made / "whole" / "designs.fasta").read_text()
 
 
 @pytest.mark.slow
 def test_many_kills_give_the_same_sequences(made, capsys):
-    assert main(command(made, "design", "whole", steps=1500)) == 0
-    assert killed(made, "design", 8, [3, 17, 41]) == (made / "whole" / "designs.fasta").read_text()
+    assert main(command(made, "design", "whole", steps=400)) == 0
+    assert killed(made, "design", 6, [3, 10, 20]) == (made / "whole" / "designs.fasta").read_text()
 
 
 @pytest.mark.parametrize(

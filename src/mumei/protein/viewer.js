@@ -54,15 +54,14 @@
     places = data.points.map((p) => project(p));
     const drawn = pieces.map((s) => [project(s[0]), project(s[1]), s[2]]).sort((a, b) => a[0][2] - b[0][2]);
     const dark = window.matchMedia("(prefers-color-scheme: dark)").matches ? [21, 26, 34] : [245, 247, 250];
-    context.lineCap = "round";
     for (const [a, b, i] of drawn) {
       const fog = 0.55 * Math.min(1, Math.max(0, (0.7 - a[2]) / 1.7)), rgb = mix(colour(i), dark, fog);
       const thick = Math.max(2, scale * 1.15 * (1 + 0.3 * a[2]));
       context.strokeStyle = "rgb(" + mix(rgb, [0, 0, 0], 0.28).join(",") + ")";
-      context.lineWidth = thick + 2;
+      context.lineWidth = thick + 2; context.lineCap = "butt";
       context.beginPath(); context.moveTo(a[0], a[1]); context.lineTo(b[0], b[1]); context.stroke();
       context.strokeStyle = "rgb(" + rgb.join(",") + ")";
-      context.lineWidth = thick;
+      context.lineWidth = thick; context.lineCap = "round";
       context.beginPath(); context.moveTo(a[0], a[1]); context.lineTo(b[0], b[1]); context.stroke();
     }
     if (hover >= 0) {
