@@ -10,7 +10,7 @@ import pytest
 
 from mumei.core.errors import UsageError
 from mumei.data import load
-from mumei.data.catalogue import catalogue, find, names
+from mumei.data.catalogue import catalogue, find, names, recipe, whole
 from mumei.data.known import bigbio
 from mumei.data.languages import LANGUAGES, NAMES
 from mumei.data.licences import LICENCES, is_open
@@ -97,3 +97,12 @@ def test_listing_loads_nothing_heavy():
     code = f"import sys; from mumei.data.catalogue import catalogue; catalogue(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_corpus_that_is_subsets_only_stands_for_all_of_them():
+    for name in names():
+        found = whole(name)
+        parts = [find(one).subset for one in found]
+        assert parts == ([""] if "" in recipe(name).parts() else recipe(name).parts())
+    assert whole("mantra_gsc_fr_emea") == ["mantra_gsc_fr_emea"]
+    assert whole("no/such/folder") == ["no/such/folder"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def check(
     Parameters
     ----------
     corpora
-        Names, configurations, recipes of your own, or paths.
+        Names, configurations, recipes of your own, or paths. A corpus that is subsets only stands for all of them.
     only
         Codes, or their beginnings, with commas between: SP,RF01.
     skip
@@ -53,6 +54,7 @@ def check(
     output = Output(json=json, quiet=quiet)
     from mumei.cli.reading import check_suffix
     from mumei.core.errors import MumeiError, UsageError
+    from mumei.data.catalogue import whole
     from mumei.data.checks import chosen, run_checks
     from mumei.data.overlap import matrix
 
@@ -65,7 +67,7 @@ def check(
         check_suffix(out, (".json", *PAGES))
     progress = output.progress()
     loaded, failed = [], {}
-    for name in corpora:
+    for name in chain.from_iterable(map(whole, corpora)):
         try:
             loaded.append(given.load(name, progress))
         except MumeiError as error:

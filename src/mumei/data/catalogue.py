@@ -90,6 +90,19 @@ def find(name: str) -> Config:
     raise no_corpus(rest)
 
 
+def whole(name: str) -> list[str]:
+    """Return the names that a corpus is loaded by: its own, or those of all its subsets where it has nothing else.
+
+    Examples
+    --------
+    >>> whole("ncbi_disease"), len(whole("mantra_gsc"))
+    (['ncbi_disease'], 13)
+    """
+    if name not in names() or recipe(name).splits:
+        return [name]
+    return [f"{name}_{subset}" for subset in recipe(name).subsets]
+
+
 def no_corpus(name: str) -> UsageError:
     """Return the error for a name that has no recipe: one that is known says what it is, another gets the closest names."""
     listed = bigbio().get(name)
