@@ -83,7 +83,10 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
     ),
     "scale": (
         {
-            "fit": ("mumei.cli.scale:fit", "Say what finished runs tell of compute-optimal training; 'fit' may be left out."),
+            "fit": (
+                "mumei.cli.scale:fit",
+                "Say what finished runs tell of compute-optimal training; 'fit' may be left out.",
+            ),
             "plan": ("mumei.cli.scale:plan", "Spend a budget: how many parameters and tokens, what loss, how sure."),
             "sweep": ("mumei.cli.scale_sweep:sweep", "Propose the small runs to train before a large one."),
         },
@@ -91,7 +94,10 @@ COMMANDS: dict[str, tuple[str | dict[str, tuple[str, str]], str]] = {
     ),
     "protein": (
         {
-            "score": ("mumei.cli.protein_score:score", "Rank sequences by one energy, and say which are rejected and why."),
+            "score": (
+                "mumei.cli.protein_score:score",
+                "Rank sequences by one energy, and say which are rejected and why.",
+            ),
             "scan": ("mumei.cli.protein_score:scan", "Score every single mutant of a protein."),
             "design": ("mumei.cli.protein:design", "Design sequences for a backbone."),
             "generate": ("mumei.cli.protein:generate", "Generate sequences of a length, with their structures."),
