@@ -1,6 +1,6 @@
 """Design with models of protein families, offline, beside the published figures of Rosetta; each printed as one JSON object.
 
-    python reproduce/protein_design.py designs --data DIR [--work DIR] [--steps 1500] [--designs 8] [--many 480] [--language 2]
+    python reproduce/protein_design.py designs --data DIR [--work DIR] [--steps 1500] [--designs 8] [--many 320] [--language 2]
     python reproduce/protein_design.py free --data DIR [--work DIR] [--steps 1500]
     python reproduce/protein_design.py schedules --data DIR [--work DIR] [--steps 1500]
 
@@ -62,7 +62,7 @@ HEAD_ON = ("PF00013_1WVN_A", "PF00076_2X1B_A", "PF00364_2EVB_A", "PF12844_3FYM_A
 FREE, FREE_SITES = "PF00072_1MVO_A", 100
 IDENTITY = 0.5
 KINDS = {"paper": 1.0, "auto 2/3": 2 / 3, "auto 1/3": 1 / 3, "fast 1/3": 1 / 3, "fast 1/6": 1 / 6}  # parts of --steps
-SAMPLED = 700  # steps of each of the many
+SAMPLED = 500  # steps of each of the many
 BACKGROUND = {
     "A": 0.0853,
     "C": 0.0145,
@@ -354,7 +354,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="keep fitted models here")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--designs", type=int, default=8)
-    parser.add_argument("--many", type=int, default=480)
+    parser.add_argument("--many", type=int, default=320)
     parser.add_argument("--language", type=float, default=2.0, help="weight of the family's term in designs")
     parser.add_argument("--only", nargs="*", choices=BACKBONES)
     parser.add_argument("--report", type=Path, help="write pages into this folder")
