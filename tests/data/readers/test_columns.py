@@ -191,6 +191,11 @@ def test_conll_with_markers_and_blanks_amid_a_sentence(files, text):
     same("conll", files({"a.tsv": "", "b.tsv": text}))
 
 
+@pytest.mark.parametrize("before", ["a\tO\na\tO\n", "\n\n", ""])
+def test_conll_with_a_marker_that_follows_no_empty_line(files, before):
+    same("conll", files({"a.tsv": before + "-DOCSTART-\tO\n\na\tO\n\nb\tB-X\n-DOCSTART-\tO\n\nc\tO"}))
+
+
 @pytest.mark.parametrize("document", ["marker", "sentence", "file"])
 def test_conll_in_pieces(files, monkeypatch, document):
     """A file that is read in pieces of a few bytes is the same as one that is read at once."""

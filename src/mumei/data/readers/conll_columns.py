@@ -84,9 +84,9 @@ def _pieces(file: SourceFile, encoding: str, unit: str, marker: str) -> Iterator
             block, broken = None, error
         if held and unit != "file" and (block or broken):
             # What follows a marker is one document, however long.
-            cut = held.rfind("\n\n" + marker) + 2 if unit == "marker" and marker else len(held)
-            if cut < 2:
-                cut = 0 if held.lstrip("\n").startswith(marker) else len(held)
+            cut = held.rfind("\n" + marker) + 1 if unit == "marker" and marker else len(held)
+            if not cut and not held.startswith(marker):
+                cut = len(held)
             if cut:
                 yield held[:cut], begun
             begun, held = begun + held.count("\n", 0, cut), held[cut:]
