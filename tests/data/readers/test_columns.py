@@ -191,6 +191,13 @@ def test_conll_with_markers_and_blanks_amid_a_sentence(files, text):
     same("conll", files({"a.tsv": "", "b.tsv": text}))
 
 
+def test_conll_markers_are_in_the_first_column_wherever_the_tokens_are(files):
+    given = files({"a.tsv": "-DOCSTART-\t(x)\n\nO\ta\nB-X\tb\n\n-DOCSTART-\t(y)\n\nO\tc\n"})
+    assert same("conll", given, token=1, tag=0) == 0
+    read = list(readers.reader("conll")(given, Problems(), token=1, tag=0))
+    assert [(d.id, d.passages[0].text) for d in read] == [("x", ["a b"]), ("y", ["c"])]
+
+
 @pytest.mark.parametrize("before", ["a\tO\na\tO\n", "\n\n", ""])
 def test_conll_with_a_marker_that_follows_no_empty_line(files, before):
     same("conll", files({"a.tsv": before + "-DOCSTART-\tO\n\na\tO\n\nb\tB-X\n-DOCSTART-\tO\n\nc\tO"}))

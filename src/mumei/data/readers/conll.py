@@ -169,7 +169,7 @@ def _whole(text: str, first: int, width: int, columns: Columns) -> Iterator[_Ite
             fields = stripped.replace("\n", separator).split(separator)
             tokens, tags = fields[token::width], fields[tag::width]
             line = first + len(piece) - len(piece.lstrip("\n"))
-            if columns.marker and tokens[0].startswith(columns.marker):
+            if columns.marker and stripped.startswith(columns.marker):
                 yield _Marker(stripped.partition("\n")[0], line)
                 tokens, tags, line = tokens[1:], tags[1:], line + 1
             if tokens:

@@ -136,7 +136,7 @@ def _lines(text: str, first: int, columns: Columns, builder: Builder) -> _Lines 
         return None
     begins = np.append(True, np.diff(filled) > 1)
     markers = _markers(content, starts, columns)
-    if not begins[markers].all() or (len(markers) and columns.token not in (0, -len(fields))):
+    if not begins[markers].all():
         return None
     tags = data.strings(*fields[columns.tag]).dictionary_encode()
     kinds = tags.dictionary.to_pylist()
