@@ -11,7 +11,20 @@ from mumei.cluster.drivers import evaluating
 from mumei.cluster.iic import information
 from mumei.core import registry
 
-METHODS = ("vade", "gmvae", "ltvae", "clustergan", "catgan", "iic", "dac", "deepcluster")
+METHODS = (
+    "dec",
+    "idec",
+    "dcn",
+    "dac",
+    "deepcluster",
+    "iic",
+    "vade",
+    "gmvae",
+    "ltvae",
+    "catgan",
+    "clustergan",
+    "adec",
+)
 
 
 @pytest.mark.parametrize("name", METHODS)

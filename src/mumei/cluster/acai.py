@@ -68,13 +68,13 @@ class Interpolate:
             loss = reconstruction = F.mse_loss(made, x)
             if not self.weight:
                 return Loss(reconstruction)
-            mixed = at.nets["decoder"](torch.lerp(z.roll(1, 0), z, share))
+            mixed = at.nets["decoder"](torch.lerp(z.roll(1, 0), z, share.to(z.dtype)))
             regulariser = not_mixed(critic, mixed)
             loss = reconstruction + self.weight * regulariser
             autoencoder.zero_grad(set_to_none=True)
             at.backward(loss)
         autoencoder.step()
-        found = found_share(critic, mixed.detach(), share) + not_mixed(critic, torch.lerp(made.detach(), x, GAMMA))
+        found = found_share(critic, mixed.detach(), share) + not_mixed(critic, torch.lerp(made.detach().float(), x, GAMMA))
         at.optimizers["critic"].zero_grad(set_to_none=True)
         at.backward(found)
         at.optimizers["critic"].step()
