@@ -127,38 +127,40 @@ def _expanded(batch: pa.RecordBatch) -> tuple[pa.Array, Any]:
     """Return relations between mentions for those between concepts, and their rows."""
     concepts, entities = batch.column("concept_relations"), batch.column("entities")
     stated, mentions = concepts.flatten(), entities.flatten()
-    carried = _mentions(entities) if len(stated) else {}
     owners = _owners(concepts)
-    firsts, seconds = (stated.field(name).to_pylist() for name in ("arg1_id", "arg2_id"))
-    none = np.array([], np.int64)
-    pairs = [
-        (carried.get((row, a), none), carried.get((row, b), none))
-        for row, a, b in zip(owners.tolist(), firsts, seconds, strict=True)
-    ]
-    counts = np.array([len(a) * len(b) for a, b in pairs], np.int64)
-    arg1 = np.concatenate([none, *[np.repeat(a, len(b)) for a, b in pairs]])
-    arg2 = np.concatenate([none, *[np.tile(b, len(a)) for a, b in pairs]])
-    source = np.repeat(np.arange(len(pairs)), counts)
+    carriers, (at1, count1), (at2, count2) = _carriers(entities, owners, stated)
+    source = np.repeat(np.arange(len(stated)), count1 * count2)
+    place = within(count1 * count2)
+    first, second = np.divmod(place, count2[source])
     items = structs(
         schemas.Relation,
-        id=numbered(joined(stated.field("id"), "_"), source, within(counts)),
+        id=numbered(joined(stated.field("id"), "_"), source, place),
         type=stated.field("type").take(pa.array(source)),
-        arg1_id=mentions.field("id").take(pa.array(arg1)),
-        arg2_id=mentions.field("id").take(pa.array(arg2)),
+        arg1_id=mentions.field("id").take(pa.array(carriers[at1[source] + first])),
+        arg2_id=mentions.field("id").take(pa.array(carriers[at2[source] + second])),
     )
     return items, owners[source]
 
 
-def _mentions(entities: Any) -> dict[tuple[int, str], Any]:
-    """Return {(row, concept): numbers of the entities that carry it}."""
+def _carriers(entities: Any, owners: Any, stated: Any) -> tuple[Any, tuple[Any, Any], tuple[Any, Any]]:
+    """Return numbers of the entities that carry a concept, and where those of each relation's two begin, and how many."""
     links = entities.flatten().field("normalized")
-    of, rows = _owners(links), _owners(entities)
-    found: dict[tuple[int, str], dict[int, None]] = {}
-    for entity, row, name in zip(
-        of.tolist(), rows[of].tolist(), links.flatten().field("db_id").to_pylist(), strict=True
-    ):
-        found.setdefault((row, name), {})[entity] = None
-    return {key: np.fromiter(numbers, np.int64, len(numbers)) for key, numbers in found.items()}
+    named = links.flatten().field("db_id")
+    coded = pa.concat_arrays([named, stated.field("arg1_id"), stated.field("arg2_id")]).dictionary_encode("encode")
+    # A concept within its row is one number, as concepts are compared within documents.
+    codes, many = coded.indices.to_numpy().astype(np.int64), max(1, len(coded.dictionary))
+    of, n = _owners(links), len(stated)
+    keys = _owners(entities)[of] * many + codes[: len(named)]
+    order = np.lexsort((of, keys))
+    keys, carriers = keys[order], of[order]
+    first = np.append(True, (np.diff(keys) != 0) | (np.diff(carriers) != 0))[: len(keys)]
+    keys, carriers = keys[first], carriers[first]
+    places = []
+    for own in (codes[len(named) : len(named) + n], codes[len(named) + n :]):
+        asked = owners * many + own
+        begin = np.searchsorted(keys, asked)
+        places.append((begin, np.searchsorted(keys, asked, side="right") - begin))
+    return carriers, places[0], places[1]
 
 
 def _coreferences(batch: pa.RecordBatch, entities: pa.Array, shown: Any) -> pa.Array:
