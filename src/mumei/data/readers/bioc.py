@@ -16,7 +16,7 @@ flags, by value. Relations of another form are kept as attributes of the documen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from mumei.data.documents import Attribute, ConceptRelation, Document, Relation
@@ -25,6 +25,7 @@ from mumei.data.schemas import NULL, Entity, Normalized, Passage
 
 Infons = tuple[tuple[str, str], ...]  # key and value, in order
 Mention = tuple[str, Infons, tuple[tuple[int, int], ...], str]  # id, infons, locations (offset, length), text
+Note = Callable[[str], None]  # takes what is odd
 GAP = 1_000  # characters: more between two sentences is a wrong offset
 TYPES = ("type", "relation")  # infons that hold a relation's type
 
@@ -65,21 +66,23 @@ def joined(text: str, start: int, sentence: str) -> str:
     return text.ljust(start) + sentence
 
 
-def shift_of(part: Part, start: int, note: Callable[[str], None]) -> int:
-    """Return what is added to locations to give offsets in the document, where the passage begins at `start`."""
+def shift_of(offset: int, text: str, mentions: Iterable[tuple[int, int, str]], start: int, note: Note) -> int:
+    """Return what is added to locations to give offsets in the document, where a passage of this text begins at `start`.
 
-    def fitting(shift: int) -> int:
-        return sum(
-            part.text[max(at + shift - start, 0) : max(at + shift - start + length, 0)] == text
-            for _, _, ((at, length), *_), text in part.mentions
-        )
-
-    by_offset = start - part.offset
-    counts = {shift: fitting(shift) for shift in (by_offset, 0, start)}
+    Mentions are location, length and text. `offset` is what the passage says of itself.
+    """
+    given = list(mentions)
+    by_offset = start - offset
+    counts: dict[int, int] = {}
+    for shift in (by_offset, 0, start):
+        moved = shift - start
+        counts[shift] = sum(text[max(at + moved, 0) : max(at + moved + n, 0)] == own for at, n, own in given)
+        if counts[shift] == len(given):
+            break
     best = max(counts, key=lambda shift: counts[shift])
     if best != by_offset:
         note(
-            f"{counts[by_offset]} of {len(part.mentions)} mentions stand where the offset {part.offset} of their passage says, "
+            f"{counts[by_offset]} of {len(given)} mentions stand where the offset {offset} of their passage says, "
             f"{counts[best]} do when moved by {best - by_offset}: they are moved"
         )
     return best
@@ -96,7 +99,7 @@ class Builder:
         self.seen: dict[Infons, tuple[str, list[Normalized], list[tuple[str, str]]]] = {}
 
     def document(
-        self, name: str, infons: Infons, parts: Sequence[Part], links: Sequence[Link], note: Callable[[str], None]
+        self, name: str, infons: Infons, parts: Sequence[Part], links: Sequence[Link], note: Note
     ) -> Document:
         """Return a document; `note` takes what is odd.
 
@@ -113,7 +116,8 @@ class Builder:
             self._passage(made, number, part, start)
             shift = start - part.offset
             if shift and part.mentions:
-                shift = shift_of(part, start, note)
+                places = ((at, length, text) for _, _, ((at, length), *_), text in part.mentions)
+                shift = shift_of(part.offset, part.text, places, start, note)
             self._mentions(made, part, (start, shift), ids, note)
             made.sentences += [(a + start - part.offset, a + n + start - part.offset) for a, n in part.sentences]
             start += len(part.text) + 1
@@ -131,7 +135,7 @@ class Builder:
         made.passages.append(Passage(own, kind, [part.text], [(start, start + len(part.text))]))
 
     def _mentions(
-        self, made: Document, part: Part, place: tuple[int, int], ids: set[str], note: Callable[[str], None]
+        self, made: Document, part: Part, place: tuple[int, int], ids: set[str], note: Note
     ) -> None:
         prefix, entities, seen = made.id + "_", made.entities, self.seen
         shift, base = place[1], place[1] - place[0]  # from a location to the document, and to the passage's text
@@ -176,7 +180,7 @@ class Builder:
         self.seen[infons] = kind, links, kept
         return self.seen[infons]
 
-    def _link(self, made: Document, number: int, link: Link, note: Callable[[str], None]) -> None:
+    def _link(self, made: Document, number: int, link: Link, note: Note) -> None:
         own = f"{made.id}_{link.id or f'relation{number}'}"
         kind = next((value for key, value in link.infons if key in TYPES), NULL)
         rest = [(key, value) for key, value in link.infons if key not in TYPES]

@@ -1,7 +1,7 @@
 """BioC XML as columns: the documents of `readers.bioc_xml`, annotations found by its patterns and collected over many documents.
 
-A document is plain where the patterns account for all of it, no id is given twice, annotations have one location each and stand
-where the offsets of their passages say, and relations are between two mentions or two concepts. Any other goes through
+A document is plain where the patterns account for all of it, no id is given twice, annotations have one location each, and
+relations are between two mentions or two concepts. Any other goes through
 `readers.bioc_xml`.
 """
 
@@ -29,7 +29,7 @@ from mumei.data.columns import (
     within,
 )
 from mumei.data.readers.base import Problems, ReadError, SourceFile
-from mumei.data.readers.bioc import TYPES, Builder, Infons, Link, Options
+from mumei.data.readers.bioc import TYPES, Builder, Infons, Link, Options, shift_of
 from mumei.data.readers.bioc_xml import CLOSE, HEAD, MENTION, NotPlain, Quick, document, plain
 from mumei.data.readers.xml import elements
 from mumei.data.schemas import NULL, Entity, Normalized, Passage
@@ -37,6 +37,7 @@ from mumei.data.schemas import NULL, Entity, Normalized, Passage
 BATCH = 500  # documents
 SIZE = 4 << 20  # bytes
 LARGEST = 2**31
+COLUMNS = ("passages", "codes", "texts", "starts", "lengths", "attributes", "relations", "concepts", "flags", "notes")
 
 
 def bioc_xml_columns(
@@ -70,11 +71,21 @@ def bioc_xml_columns(
                 break
             if not storable or not rows.add(*item):
                 others.append((len(rows.names), document(*item, file.name, (builder, quick), problems)))
+            elif rows.notes:
+                others.append((len(rows.names), _noted(rows.notes, file.name, item[1], rows.names[-1], problems)))
+                rows.notes = []
         problems.found += own.found  # of the file's end: what its documents have to say comes first
         if broken is not None:
             if not problems.keep_going:
                 raise broken
             problems.bad(broken.message, broken.file, broken.line, broken.document)
+
+
+def _noted(notes: list[str], file: str, line: int, name: str, problems: Problems) -> Iterator[Part]:
+    """Note what is odd about a plain document, in its turn among the others."""
+    for said in notes:
+        problems.note(said, file, line, name)
+    yield from ()
 
 
 class _Meanings:
@@ -116,6 +127,7 @@ class _Document:
     concepts: list[tuple[str, ...]] = field(default_factory=list)  # id, type, concept, concept
     flags: list[list[str]] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class _Rows(_Document):
@@ -148,17 +160,7 @@ class _Rows(_Document):
             return False
         prefix = name + "_"
         self.mentions += [prefix + local for local in made.mentions]
-        for column in (
-            "passages",
-            "codes",
-            "texts",
-            "starts",
-            "lengths",
-            "attributes",
-            "relations",
-            "concepts",
-            "flags",
-        ):
+        for column in COLUMNS:
             getattr(self, column).extend(getattr(made, column))
         self.keys += made.metadata
         self.values += made.metadata.values()
@@ -208,13 +210,8 @@ class _Rows(_Document):
         if max(begun) + max(long) + start >= LARGEST:
             raise NotPlain
         if start != offset:
-            shift = start - offset
+            shift = shift_of(offset, text, zip(begun, long, texts, strict=True), start, made.notes.append)
             begun = [at + shift for at in begun]
-            if any(
-                at < start or text[at - start : at - start + n] != t
-                for at, n, t in zip(begun, long, texts, strict=True)
-            ):
-                raise NotPlain  # which way of counting is meant, the careful way finds out
         if self.meanings.any_kept:
             kept = self.meanings.kept
             for local, code in zip(names, own, strict=True):
