@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from mumei.core.errors import DataError, UsageError
@@ -53,3 +55,23 @@ def test_bad_input():
         nearest([("a", LONG)], [])
     with pytest.raises(UsageError, match="method"):
         nearest([("a", LONG)], KNOWN, method="blast")
+
+
+def test_candidates_are_those_of_counting_every_word(monkeypatch):
+    draw = random.Random(3)
+    texts = ["".join(draw.choice("ACDX*") for _ in range(draw.randint(1, 40))) for _ in range(60)]
+    monkeypatch.setattr(novelty, "BLOCK", 100)
+    index = novelty._Words(texts[:20], [novelty.Record(str(i), "", text) for i, text in enumerate(texts)])
+    words = [{text[i : i + novelty.WORD] for i in range(len(text) - novelty.WORD + 1)} for text in texts]
+    for q in range(20):
+        shared = [len(words[q] & other) for other in words]
+        best = sorted((i for i in range(len(texts)) if shared[i]), key=lambda i: (-shared[i], i))
+        assert index.candidates(q) == best[: novelty.CANDIDATES]
+
+
+def test_identities_side_by_side_are_those_one_by_one():
+    draw = random.Random(4)
+    texts = ["".join(draw.choice("ACDX") for _ in range(draw.randint(1, 30))) for _ in range(40)]
+    for first in texts[:5]:
+        assert novelty.identities(first, texts) == [identity(first, text) for text in texts]
+    assert novelty.identities("ACD", []) == []
