@@ -16,7 +16,7 @@ is Chow and Liu's; no EAST search of pouch latent trees. Leaves are independent 
 covariance within a pouch; the authors' program holds variances fixed, here EM learns them. The paper reports the facet that
 fits the true labels best; here it is always the first, whose states are the wanted clusters: nothing is chosen by labels.
 The autoencoder is trained end to end. `preset="paper"` has the rates, batch size, 10 epochs between searches and a fifth of the
-rows for them of the authors' program for MNIST. The robust default trains for fewer steps and learns the likelihood's variances.
+rows for them of the authors' program for MNIST. The robust default trains for fewer steps.
 """
 
 from __future__ import annotations

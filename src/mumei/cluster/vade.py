@@ -14,7 +14,7 @@ Departures, `preset="paper"`: the autoencoder is trained end to end and by the l
 rises for a tenth of the steps, then falls along a cosine, in place of x0.9 every 10 epochs down to a tenth; Adam's epsilon is
 torch's; pi is a softmax, so that it stays a distribution. The labels are taken at the mean of q(z|x), not at a sample, so that
 they do not change from call to call. The authors' program stops runs that begin badly by true labels: that is not done. The
-robust default trains for fewer steps, with a Gaussian likelihood whose variances are learned, and an emptied component begins
+robust default trains for fewer steps, with a Gaussian likelihood of variance 1, and an emptied component begins
 anew.
 """
 

@@ -128,7 +128,7 @@ class VariationalClusterer(AutoencoderClusterer):
     COMMON: ClassVar[dict[str, Any]] = {
         **{k: v for k, v in AutoencoderClusterer.COMMON.items() if k not in NOT_HERE},
         "init": "gmm",
-        "likelihood": {"name": "gaussian", "variance": "shared"},
+        "likelihood": {"name": "gaussian", "variance": 1.0},  # squared errors: learned ones follow the stillest pixels
         "starts": 5,
     }
     LEAST: ClassVar[dict[str, float]] = {k: v for k, v in AutoencoderClusterer.LEAST.items() if k not in NOT_HERE}
