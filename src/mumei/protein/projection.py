@@ -108,10 +108,8 @@ class StructureHead(Saveable):
         tokens, lengths = checked(model, tokens, lengths)
         pairs, classes, counts = _wanted_pairs(target, tokens, lengths)
         weight, logits, place = self.weights["distance"].to(model.device), None, 0
-        mirrored = (pairs % tokens.shape[1]) * tokens.shape[1] + pairs // tokens.shape[1]
         for maps in model.pair_maps(tokens, lengths):
-            flat = maps.flatten(2)
-            picked = _pick(flat, pairs) + _pick(flat, mirrored)  # (B, m, P)
+            picked = _pick(maps, pairs)  # (B, m, P)
             part = weight[:, place : place + maps.shape[1]] @ picked
             logits, place = part if logits is None else logits.add_(part), place + maps.shape[1]
         assert logits is not None  # n_maps is at least 1
@@ -247,11 +245,18 @@ def _wanted_pairs(target: Target | Tensor, tokens: Tensor, lengths: Tensor) -> t
     return pairs, classes.gather(1, pairs), twice * taken
 
 
-def _pick(flat: Tensor, pairs: Tensor) -> Tensor:
-    """Return the maps (B, m, L * L) at flat places (1 or B, P): (B, m, P)."""
-    if len(pairs) == 1:
-        return flat[:, :, pairs[0]]
-    return flat.gather(2, pairs[:, None].expand(-1, flat.shape[1], -1))
+def _pick(maps: Tensor, pairs: Tensor) -> Tensor:
+    """Return A + A^T of maps (B, m, L, L) at flat places (1 or B, P): (B, m, P)."""
+    n, shape = maps.shape[-1], (-1, maps.shape[1], -1)
+    first, second = pairs // n, pairs % n
+    if len(pairs) > 1 or maps.stride(-1) != 1:
+        flat = maps.flatten(2)
+        return flat.gather(2, pairs[:, None].expand(shape)) + flat.gather(2, (second * n + first)[:, None].expand(shape))
+    # Maps may lie inside larger ones, of which none but these places is read: a copy would cost four times as much.
+    step = maps.stride(-2)
+    lines = maps.as_strided((*maps.shape[:2], (n - 1) * step + n), (*maps.stride()[:2], 1))
+    first, second = first[0], second[0]
+    return lines.index_select(2, first * step + second) + lines.index_select(2, second * step + first)
 
 
 class _Rows:

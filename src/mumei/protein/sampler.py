@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from mumei.core.errors import UsageError, unknown
+from mumei.core.memory import freed_memory_kept
 from mumei.protein import draws
 from mumei.protein.energy import Energy, Proposals
 from mumei.protein.energy_structure import DrawnStructureTerm
@@ -157,11 +158,12 @@ class Sampler:
 
     def run(self, *, after: Callable[[Sampler], Any] | None = None, rounds: int | None = None) -> Sampler:
         """Go on to the end, or for so many rounds; `after` is called after each round."""
-        while not self.finished and (rounds is None or rounds > 0):
-            self.round()
-            rounds = None if rounds is None else rounds - 1
-            if after is not None:
-                after(self)
+        with freed_memory_kept():
+            while not self.finished and (rounds is None or rounds > 0):
+                self.round()
+                rounds = None if rounds is None else rounds - 1
+                if after is not None:
+                    after(self)
         return self
 
     def round(self) -> None:

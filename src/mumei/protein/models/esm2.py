@@ -119,7 +119,8 @@ class Esm2Model:
         with torch.no_grad():  # the chunks of the batch go layer by layer side by side
             chunks = [self.network.attentions(rows[i : i + step]) for i in range(0, len(rows), step)]
             for layer in zip(*chunks, strict=True):
-                maps = torch.cat(layer)[:, :, 1 : width + 1, 1 : width + 1].float()
+                whole = layer[0] if len(layer) == 1 else torch.cat(layer)
+                maps = whole[:, :, 1 : width + 1, 1 : width + 1].float()
                 yield maps if both is None else maps * both
 
     def _rows(self, tokens: Tensor, lengths: Tensor) -> Tensor:
