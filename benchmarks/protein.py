@@ -13,7 +13,8 @@ many steps fewer the preset "fast" needs is another question: reproduce/protein_
 Where the schedule is hot nothing is proposed twice; where it is cold, proposals that come again before a chain moves are
 remembered. "hot" measures the first steps of the schedule, "cold" steps at a temperature of its last quarter from states that
 greedy steps have led to, which is where a chain then is. Contenders take turns; the peer's step costs the same everywhere.
-Forward passes are counted in both: sequences that went through the network, for logits or for attention.
+Forward passes are counted in both: sequences that went through the network, for logits or for attention. The peer is float32;
+of ours both number types are measured, and one chain in float32.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+DTYPES = ("float32", "bfloat16")
+CONTENDERS = {
+    "hot, float32": ("float32", True),
+    "hot, bfloat16": ("bfloat16", True),
+    "hot, one chain": ("float32", False),
+}
 COLD = 8 * 0.5**13  # the schedule's temperature at 130,000 of 170,000 steps
 PEER = """
 import json, os, sys, time, logging
@@ -126,7 +133,7 @@ def peer(options: argparse.Namespace, weights: Path) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def models(options: argparse.Namespace, weights: Path) -> tuple[Any, Any]:
+def models(options: argparse.Namespace, weights: Path, dtype: str = "float32") -> tuple[Any, Any]:
     """Return our model and head with the same weights."""
     import torch
 
@@ -139,7 +146,7 @@ def models(options: argparse.Namespace, weights: Path) -> tuple[Any, Any]:
     network = {name: held["network"][_theirs(name)] for name in Esm2(shape).state_dict()}
     path = weights.with_name("linear_projection_model.pt")
     torch.save({"model": held["head"]}, path)
-    return Esm2Model(network_of(shape, network, "random"), "esm2:random"), StructureHead.from_public(path)
+    return Esm2Model(network_of(shape, network, "random"), "esm2:random", dtype=dtype), StructureHead.from_public(path)
 
 
 def passes(model: Any) -> list[int]:
@@ -159,7 +166,9 @@ def passes(model: Any) -> list[int]:
     return seen
 
 
-def ours(options: argparse.Namespace, weights: Path, target: Any, kind: str, chains: int) -> dict[str, float]:
+def ours(
+    options: argparse.Namespace, weights: Path, target: Any, kind: str, chains: int, dtype: str = "float32"
+) -> dict[str, float]:
     """Run our chains, hot or cold."""
     from mumei.protein.energy import Energy, LanguageTerm
     from mumei.protein.energy_ngram import NgramTerm
@@ -169,8 +178,8 @@ def ours(options: argparse.Namespace, weights: Path, target: Any, kind: str, cha
     from mumei.protein.sampler import Sampler, Settings
     from mumei.protein.schedule import Schedule
 
-    model, head = models(options, weights)
-    energy = Energy([NgramTerm.of(Ngram.natural()), LanguageTerm(model), StructureTerm(model, head, target)])
+    model, head = models(options, weights, dtype)
+    energy = Energy([NgramTerm(Ngram.natural()), LanguageTerm(model), StructureTerm(model, head, target)])
     moves, starts = Moves.free(len(target)), None
     steps = options.steps if kind == "hot" else options.cold_steps
     if kind == "cold":
@@ -215,15 +224,15 @@ def main() -> int:
 
     torch.set_num_threads(1)
     target = Target.of(read_structure(options.checkout / "examples" / "lm-design" / "2N2U.pdb", model=1))
-    found: dict[str, list[dict[str, float]]] = {"peer": [], "hot": [], "hot, one chain": []}
+    found: dict[str, list[dict[str, float]]] = {"peer": [], **{name: [] for name in CONTENDERS}}
     with tempfile.TemporaryDirectory() as folder:
         weights = random_weights(Path(folder), options)
         for _ in range(options.repeats):
             found["peer"].append(peer(options, weights))
-            found["hot"].append(ours(options, weights, target, "hot", options.chains))
-            found["hot, one chain"].append(ours(options, weights, target, "hot", 1))
-        if options.cold_steps:
-            found["cold"] = [ours(options, weights, target, "cold", options.chains)]
+            for name, (dtype, many) in CONTENDERS.items():
+                found[name].append(ours(options, weights, target, "hot", options.chains if many else 1, dtype))
+        for dtype in DTYPES if options.cold_steps else ():
+            found[f"cold, {dtype}"] = [ours(options, weights, target, "cold", options.chains, dtype)]
     for row in found["peer"]:
         row["steps"] = options.steps
     rate = {name: statistics.median(r["steps"] / r["seconds"] for r in rows) for name, rows in found.items()}
@@ -234,10 +243,11 @@ def main() -> int:
         "forward passes a step": {name: round(value, 3) for name, value in cost.items()},
         "ratio to the peer": {name: round(rate[name] / rate["peer"], 2) for name in rate if name != "peer"},
     }
-    if options.cold_steps:
-        cold = found["cold"][0]
-        out["cold: share of steps that moved"] = round(cold["moved"] / cold["steps"], 4)
-        out["cold: steps of a chain a batch"] = round(options.cold_steps / cold["rounds"], 2)
+    for name in [name for name in found if name.startswith("cold")]:
+        cold = found[name][0]
+        out[f"{name}: share of steps that moved"] = round(cold["moved"] / cold["steps"], 4)
+        out[f"{name}: steps a forward pass"] = round(cold["steps"] / cold["passes"], 2)
+        out[f"{name}: steps of a chain a batch"] = round(options.cold_steps / cold["rounds"], 2)
     print(json.dumps(out, indent=2))
     return 0
 

@@ -8,6 +8,7 @@ import torch
 from mumei.protein.energy import Energy, LanguageTerm
 from mumei.protein.energy_ngram import NgramTerm
 from mumei.protein.energy_structure import StructureTerm
+from mumei.protein.models.ngram import Ngram
 from mumei.protein.models.potts import Potts
 from mumei.protein.projection import StructureHead
 from mumei.protein.targets import N_CLASSES, Target
@@ -37,11 +38,15 @@ def frequencies(orders=(1, 2, 3), seed=0):
     return {n: rng.dirichlet(np.ones(20**n)) for n in orders}
 
 
+def ngram(q=None):
+    return Ngram({n: torch.from_numpy(f) for n, f in (q or frequencies()).items()})
+
+
 def energy(length=12, model=None, **weights):
     model = model or potts(length)
     backend = model.name.partition(":")[0]
     terms = [
-        NgramTerm(frequencies()),
+        NgramTerm(ngram()),
         LanguageTerm(model),
         StructureTerm(model, head(model.n_maps, backend), target(length)),
     ]

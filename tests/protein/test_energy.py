@@ -49,14 +49,14 @@ TIED = torch.tensor([[0, 1, 2], [3, 5, -1], [4, -1, -1], [10, 11, 9], [6, 7, 8]]
 def test_ngram_is_the_divergence_from_natural_frequencies():
     q = small.frequencies()
     tokens = torch.from_numpy(np.random.default_rng(1).integers(0, 4, (5, 12)))
-    found = NgramTerm(q).value(tokens)
+    found = NgramTerm(small.ngram(q)).value(tokens)
     assert np.allclose(found, [naive_ngram(row.tolist(), q) for row in tokens], atol=1e-12)
 
 
 def test_ngram_agrees_with_the_model_of_natural_frequencies():
     model = Ngram.natural()
     tokens = torch.randint(0, 20, (4, 50), generator=torch.Generator().manual_seed(5))
-    assert torch.allclose(NgramTerm.of(model).value(tokens), model.energy(tokens), atol=1e-9, rtol=0)
+    assert torch.allclose(NgramTerm(model).value(tokens), model.energy(tokens), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("groups", [SINGLE, TIED], ids=["single", "tied"])
@@ -151,9 +151,9 @@ def test_bad_terms_are_refused():
     with pytest.raises(UsageError, match="different names"):
         Energy([])
     with pytest.raises(UsageError, match="no term of this energy"):
-        Energy([NgramTerm(small.frequencies())], {"structur": 1.0})
+        Energy([NgramTerm(small.ngram())], {"structur": 1.0})
     with pytest.raises(DataError, match="order 2"):
-        NgramTerm({2: np.ones(20)})
+        Ngram({2: torch.ones(20)})
     with pytest.raises(UsageError, match="gave shape"):
         FunctionTerm("bad", lambda tokens: tokens).start(torch.zeros(1, 3, dtype=torch.int64))
     nan = FunctionTerm("nan", lambda tokens: torch.full((len(tokens),), torch.nan))

@@ -45,7 +45,7 @@ def naive(model, q, head, target, schedule, steps, seed, chain=0):
     x = moves.starts(chain + 1, seed)[chain : chain + 1]
     key = draws.keys(seed, chain + 1, "chain")[chain:]
     letters = [a for a in range(20) if a != 1]  # no cysteine
-    ngram = NgramTerm(q)
+    ngram = NgramTerm(small.ngram(q))
 
     def judged(tokens, i):
         lm = -float(model.masked_logprobs(tokens, torch.tensor([[i]]))[0, 0, tokens[0, i]].double()) / length
@@ -141,7 +141,7 @@ def test_free_generation_does_not_depend_on_the_lookahead_and_redraws_every_thir
     found = []
     for lookahead in (1, 16):
         drawn = DrawnStructureTerm(model, small.head(model.n_maps), seed=2)
-        energy = Energy([NgramTerm(q), LanguageTerm(model), drawn])
+        energy = Energy([NgramTerm(small.ngram(q)), LanguageTerm(model), drawn])
         settings = Settings(200, 2, "uniform", "last", lookahead, 0, 100)
         found.append(Sampler(energy, Moves.free(10), Schedule.geometric(1, 0.01, 200), settings, 2).run())
         assert torch.allclose(found[-1].values[:, 2], drawn.value(found[-1].tokens), atol=1e-5)

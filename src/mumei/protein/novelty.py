@@ -197,11 +197,15 @@ def identities(first: str, others: Sequence[str]) -> list[float]:
         return []
     a = np.array([CODES.get(c, 20) for c in first.upper()], dtype=np.int64)
     lengths = np.array([len(text) for text in others])
-    b = np.full((len(others), int(lengths.max())), 21)  # an unknown residue equals nothing, nor does what fills a row up
+    b = np.full(
+        (len(others), int(lengths.max())), 21
+    )  # an unknown residue equals nothing, nor does what fills a row up
     for row, text in zip(b, others, strict=True):
         row[: len(text)] = [CODES.get(c, 21) for c in text.upper()]
     places, rows = np.arange(b.shape[1] + 1), np.arange(len(b))
-    score, counts = np.zeros((2, len(b), b.shape[1] + 1), dtype=np.int64)  # counts: equal residues and pairs in one number
+    score, counts = np.zeros(
+        (2, len(b), b.shape[1] + 1), dtype=np.int64
+    )  # counts: equal residues and pairs in one number
     best = np.zeros(len(b), dtype=np.int64)
     for residue in a:
         same = b == residue

@@ -251,7 +251,9 @@ def _pick(maps: Tensor, pairs: Tensor) -> Tensor:
     first, second = pairs // n, pairs % n
     if len(pairs) > 1 or maps.stride(-1) != 1:
         flat = maps.flatten(2)
-        return flat.gather(2, pairs[:, None].expand(shape)) + flat.gather(2, (second * n + first)[:, None].expand(shape))
+        return flat.gather(2, pairs[:, None].expand(shape)) + flat.gather(
+            2, (second * n + first)[:, None].expand(shape)
+        )
     # Maps may lie inside larger ones, of which none but these places is read: a copy would cost four times as much.
     step = maps.stride(-2)
     lines = maps.as_strided((*maps.shape[:2], (n - 1) * step + n), (*maps.stride()[:2], 1))

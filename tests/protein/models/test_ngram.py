@@ -138,3 +138,12 @@ def test_bad_input(tmp_path):
     (tmp_path / "monogram.tsv").write_text("A\tmany\n")
     with pytest.raises(DataError, match="line 1"):
         Ngram.from_tables(tmp_path, orders=(1,))
+
+
+def test_rows_are_judged_in_any_order_and_more_than_once():
+    model = Ngram.natural()
+    tokens = torch.randint(0, 20, (3, 30), generator=torch.Generator().manual_seed(6))
+    state = model.start(tokens)
+    rows, positions, residues = torch.tensor([2, 0, 2]), torch.tensor([0, 29, 14]), torch.tensor([3, 4, 5])
+    after = tokens[rows].scatter(1, positions[:, None], residues[:, None])
+    assert torch.equal(state.judge(rows, positions, residues), model.energy(after))

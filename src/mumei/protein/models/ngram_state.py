@@ -8,6 +8,7 @@ n-grams that occur twice among them come out right. Sums are whole numbers: no d
     state.energy                                     # (B,) float64, of the sequences as they are
     state.propose(positions, residues)               # (B, K), (B, K) -> (B, K): each substitution by itself, nothing changes
     state.propose(positions, residues)               # (B, K, T), (B, K, T) -> (B, K): T substitutions at once (tied positions)
+    state.judge(rows, positions, residues)           # (P,) each -> (P,): substitutions of whichever chains
     state.scan(positions)                            # (B, K) -> (B, K, 20): every residue there
     state.accept(rows, positions, residues)          # (R,) each, rows all different: these chains take the substitution
     state.tokens                                     # (B, L), kept up to date
@@ -96,6 +97,21 @@ class NgramState:
             part = slice(start, start + step)
             change, _ = self._change(rows, positions[:, part], residues[:, part])
             out[:, part] = kl(self._sums[:, None] + change, self._windows[:, None]).sum(-1)
+        return out
+
+    def judge(self, rows: Tensor, positions: Tensor, residues: Tensor) -> Tensor:
+        """Return the energies after single substitutions, float64 (P,), each of its own row; the state stays as it is.
+
+        Parameters
+        ----------
+        rows, positions, residues : Tensor (P,) int64
+            A row may be named more than once.
+        """
+        out = torch.empty(len(rows), dtype=torch.float64, device=self._counts.device)
+        for start in range(0, len(rows), BLOCK):
+            part = slice(start, start + BLOCK)
+            change, _ = self._change(rows[part], positions[part, None], residues[part, None])
+            out[part] = kl(self._sums[rows[part]] + change[:, 0], self._windows[rows[part]]).sum(1)
         return out
 
     def scan(self, positions: Tensor) -> Tensor:
