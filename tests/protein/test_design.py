@@ -20,7 +20,7 @@ from mumei.cli.app import main
 from mumei.core.errors import UsageError
 from mumei.protein import backbone, checkpoint
 from mumei.protein.constraints import Constraints
-from mumei.protein.design import Options, design, generate
+from mumei.protein.design import Options, _chosen, design, generate
 from mumei.protein.energy import FunctionTerm
 from mumei.protein.moves import Moves
 from mumei.protein.outputs import write
@@ -80,7 +80,8 @@ def test_design_writes_all_files_and_ranks_by_energy(made, capsys):
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert "claims no new fold" in manifest["claims"]
-    assert manifest["weights"] == {"ngram": 1.0, "language": 2.0, "structure": 3.0}
+    assert manifest["weights"] == {"ngram": 1.0, "language": 10.0, "structure": 3.0}
+    assert manifest["dtype"] == "float32"
     native = backbone.read(made / "helix.pdb").native
     assert all(r.sequence[2:5] == native[2:5] and "C" not in r.sequence[:2] + r.sequence[5:] for r in records)
 
@@ -91,13 +92,34 @@ def test_values_are_those_of_the_sequences():
     result = design(model, head, target, options=FAST)
     energy = [row["structure"] for row in result.rows]
     assert np.allclose(energy, head.energy(model, result.tokens, target).tolist(), atol=1e-6)
-    total = [3 * row["structure"] + 2 * row["language"] + row["ngram"] for row in result.rows]
+    total = [3 * row["structure"] + 10 * row["language"] + row["ngram"] for row in result.rows]
     assert np.allclose(total, [row["total"] for row in result.rows])
     logp = model.masked_logprobs(result.tokens, torch.arange(LENGTH).expand(3, -1))
     assert np.allclose(result.confidence, logp.gather(-1, result.tokens[..., None])[..., 0].exp())
     last = {r["chain"]: r for r in result.trace}
     for row in result.rows:  # the trace is anchored at the values of what was kept
         assert last[row["chain"]]["language"] >= 0
+
+
+def test_a_family_weighs_more_in_fast_designs_alone():
+    model, network = small.potts(LENGTH), small.esm2()
+    near = Target.from_contacts(np.tri(LENGTH, k=4) * np.tri(LENGTH, k=4).T > 0)
+
+    def weight(model, preset, **given):
+        run = Options(preset, 1, 2, given, {"chains": 1})
+        head = small.head(model.n_maps, model.name.partition(":")[0])
+        return design(model, head, near, options=run).manifest["weights"]["language"]
+
+    assert [weight(model, "fast"), weight(model, "paper"), weight(network, "fast")] == [10.0, 2.0, 2.0]
+    assert weight(model, "fast", language=3.0) == 3.0
+    run = Options(designs=1, steps=3, settings={"chains": 1})
+    assert generate(model, small.head(model.n_maps), LENGTH, options=run).manifest["weights"]["language"] == 2.0
+
+
+def test_repeated_sequences_give_way_to_others():
+    tokens, total = torch.tensor([[1, 2], [3, 4], [1, 2], [5, 6]]), torch.tensor([0.5, 0.7, 0.5, 0.1])
+    assert _chosen(tokens, total, 3).tolist() == [3, 0, 1]
+    assert _chosen(tokens, total, 4).tolist() == [3, 0, 2, 1]  # too few differ; still by energy
 
 
 def test_generate_keeps_a_motif_and_a_users_term():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mumei.core.errors import DataError, UsageError
+from mumei.protein import projection
 from mumei.protein.models.esm2 import Esm2Model
 from mumei.protein.models.esm2_network import Esm2, Esm2Shape
 from mumei.protein.projection import FLOOR, StructureHead
@@ -124,3 +125,13 @@ def test_bad_input(model, head):
     with pytest.raises(UsageError, match="kind of pair class"):
         head.logprobs(model, tokens, kinds=("angle",))
     check_artifact(lambda: head)
+
+
+def test_places_are_picked_inside_larger_maps_and_of_any_layout():
+    whole = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+    for maps in (whole, whole[:, :, 1:5, 1:5], whole[:, :, 1:5, 1:5].transpose(-1, -2)):
+        n = maps.shape[-1]
+        pairs = torch.tensor([[0, 1, n * n - 1, n + 2]])
+        wanted = (maps + maps.transpose(-1, -2)).flatten(2)[:, :, pairs[0]]
+        assert torch.equal(projection._pick(maps, pairs), wanted)
+        assert torch.equal(projection._pick(maps, pairs.expand(2, -1)), wanted)

@@ -261,6 +261,7 @@ def _sampler(
     about = {
         "model": model.name,
         "claims": model.claims,
+        "dtype": getattr(model, "dtype", "float32"),
         "head": head_about(structure.head),
         "preset": options.preset,
         "settings": asdict(settings),

@@ -247,7 +247,7 @@ def _wanted_pairs(target: Target | Tensor, tokens: Tensor, lengths: Tensor) -> t
 
 def _pick(maps: Tensor, pairs: Tensor) -> Tensor:
     """Return A + A^T of maps (B, m, L, L) at flat places (1 or B, P): (B, m, P)."""
-    n, shape = maps.shape[-1], (-1, maps.shape[1], -1)
+    n, shape = maps.shape[-1], (*maps.shape[:2], -1)
     first, second = pairs // n, pairs % n
     if len(pairs) > 1 or maps.stride(-1) != 1:
         flat = maps.flatten(2)

@@ -11,7 +11,7 @@ from mumei.core.errors import DataError, UsageError
 from mumei.protein.alphabet import AMINO_ACIDS, UNKNOWN, batch
 from mumei.protein.models.base import SequenceModel, all_positions
 from mumei.protein.models.esm2 import Esm2Model
-from mumei.protein.models.esm2_network import EOS, MASK, PAD, VOCABULARY, Esm2, Esm2Shape
+from mumei.protein.models.esm2_network import EOS, MASK, PAD, VOCABULARY, Esm2, Esm2Shape, attend
 from mumei.protein.models.esm2_weights import load_weights, read_torch
 
 transformers = pytest.importorskip("transformers")
@@ -68,6 +68,24 @@ def test_logits_and_attention_equal_transformers(theirs, ours, masked):
         for b, n in enumerate(real.sum(1)):
             assert torch.allclose(mine[b, :, :n, :n], other[b, :, :n, :n], atol=1e-5)
             assert mine[b, :, :n, n:].abs().sum() == 0
+
+
+def test_what_is_done_without_gradients_is_what_is_done_with_them(ours):
+    for tokens in (tokens_of(True), tokens_of(False)):
+        with torch.no_grad():
+            plain = ours.network(tokens)
+        assert torch.allclose(ours.network(tokens), plain, atol=1e-5)
+
+
+def test_attention_of_bfloat16_is_that_of_float32():
+    draw = torch.Generator().manual_seed(1)
+    query, key, value = (torch.randn(2, 3, 7, 4, generator=draw).bfloat16() for _ in range(3))
+    bias = torch.zeros(2, 1, 1, 7).masked_fill(torch.arange(7) > 4, float("-inf"))
+    for hidden in (None, bias):
+        with torch.no_grad():
+            found = attend(query, key, value, None if hidden is None else hidden.bfloat16())
+            wanted = attend(query.float(), key.float(), value.float(), hidden)
+        assert torch.allclose(found.float(), wanted, atol=0.03)
 
 
 def test_one_place_of_the_last_layer_is_the_same(ours):

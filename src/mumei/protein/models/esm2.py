@@ -59,6 +59,7 @@ class Esm2Model:
         self.device = pick_device(device)
         self.network = network.to(self.device, DTYPES[dtype]).eval().requires_grad_(False)
         self.name, self.claims, self.contact, self.batch_tokens = name, claims, contact, batch_tokens
+        self.dtype = dtype
         self.max_length: int | None = MAX_LENGTH
         self.n_maps = network.shape.layers * network.shape.heads
         own = [VOCABULARY.index(letter) for letter in AMINO_ACIDS + "X"]
