@@ -60,6 +60,12 @@ def test_nested_cut_off_and_empty_marks(files, line, text, mentions):
     assert said(found) == (text, mentions)
 
 
+def test_a_name_that_is_repeated_is_found_where_each_of_its_marks_stands(files):
+    """Loaders that look names up in the text put every later mention, marked or not, on the first."""
+    (found,) = read(files, "TP53 and <g>TP53</g>, then <g>TP53</g> again", marks={"gene": ["<g>", "</g>"]})
+    assert said(found) == ("TP53 and TP53, then TP53 again", [("gene", "TP53", (9, 13)), ("gene", "TP53", (20, 24))])
+
+
 def test_tags_of_several_characters(files):
     marks = {"gene": ["<g>", "</g>"], "first": ["<<", ">>"], "second": ["[[", "]]"]}
     (found,) = read(files, "a <g>B<C</g> << x y >> [[ z ]] ]] <g></g>", marks=marks)
