@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from mumei.data.documents import Document, Entailment, LabelledText, Question, Record, TextPair, TextToText
 
@@ -29,6 +30,9 @@ PASSAGE = 200  # and of a passage that stands for its document
 _NOT_WORD = re.compile(r"[\W_]+")
 _NAMED = re.compile(r"(?:pmid|pubmed|pm)[-_: ]*0*(\d{1,8})", re.IGNORECASE)
 _NUMBER = re.compile(r"0*(\d{1,8})")
+_PRINTS: WeakKeyDictionary[Corpus, dict[str, list[Print]]] = (
+    WeakKeyDictionary()
+)  # many corpora are compared, each with each
 
 
 def normal(text: str) -> str:
@@ -109,11 +113,13 @@ def fingerprint(record: Record, corpus: str = "", split: str = "", pubmed: bool 
 
 
 def fingerprints(corpus: Corpus, splits: Sequence[str] | None = None) -> Iterator[Print]:
-    """Yield what each record of a corpus is known by, split by split."""
+    """Yield what each record of a corpus is known by, split by split; worked out once for as long as the corpus is held."""
     pubmed = bool(corpus.recipe and corpus.recipe.pubmed)
+    had = _PRINTS.setdefault(corpus, {})
     for split in corpus.splits if splits is None else splits:
-        for record in corpus.records(split):
-            yield fingerprint(record, corpus.name, split, pubmed)
+        if split not in had:
+            had[split] = [fingerprint(record, corpus.name, split, pubmed) for record in corpus.records(split)]
+        yield from had[split]
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,7 @@ class Builder:
         # What infons of a mention mean: type, links, what else to keep (type and value of an attribute).
         self.seen: dict[Infons, tuple[str, list[Normalized], list[tuple[str, str]]]] = {}
 
-    def document(
-        self, name: str, infons: Infons, parts: Sequence[Part], links: Sequence[Link], note: Note
-    ) -> Document:
+    def document(self, name: str, infons: Infons, parts: Sequence[Part], links: Sequence[Link], note: Note) -> Document:
         """Return a document; `note` takes what is odd.
 
         Raises
@@ -134,9 +132,7 @@ class Builder:
                 made.attributes.append(Attribute(f"{own}_{key}", key, value, own))
         made.passages.append(Passage(own, kind, [part.text], [(start, start + len(part.text))]))
 
-    def _mentions(
-        self, made: Document, part: Part, place: tuple[int, int], ids: set[str], note: Note
-    ) -> None:
+    def _mentions(self, made: Document, part: Part, place: tuple[int, int], ids: set[str], note: Note) -> None:
         prefix, entities, seen = made.id + "_", made.entities, self.seen
         shift, base = place[1], place[1] - place[0]  # from a location to the document, and to the passage's text
         for local, infons, locations, text in part.mentions:
