@@ -159,9 +159,18 @@ def bigbio(folder: Path, name: str, whole: bool) -> int:
 
 def bioc(folder: Path, name: str, whole: bool) -> int:
     """Read a format by `bioc` into its objects, and, if `whole`, on into an Arrow table of the KB schema; return the rows."""
-    from bioc import biocxml, pubtator
+    from bioc import biocxml, brat, pubtator
 
-    if name == "pubtator":
+    if name == "brat":
+        files = sorted((folder / name).glob("*.txt"))
+        found = [
+            brat.loads(
+                f.read_text(), f.with_suffix(".a1").read_text() + "\n" + f.with_suffix(".a2").read_text(), f.stem
+            )
+            for f in files
+        ]
+        rows = map(of_brat, found) if whole else ()
+    elif name == "pubtator":
         with (folder / name / "a.txt").open() as file:
             found = pubtator.load(file)
         rows = map(of_pubtator, found) if whole else ()
@@ -198,7 +207,9 @@ def kb_schema() -> Any:
     )
 
 
-def row(name: str, passages: list[Any], entities: list[Any], relations: list[Any]) -> dict[str, Any]:
+def row(
+    name: str, passages: list[Any], entities: list[Any], relations: list[Any], events: list[Any] | None = None
+) -> dict[str, Any]:
     """Return a KB row; passages are (type, text, start), entities (type, text, [[start, end]], [(db, id)])."""
     return {
         "id": name,
@@ -217,7 +228,7 @@ def row(name: str, passages: list[Any], entities: list[Any], relations: list[Any
             }
             for n, (kind, text, spans, links) in enumerate(entities)
         ],
-        "events": [],
+        "events": events or [],
         "coreferences": [],
         "relations": [
             {"id": f"{name}_R{n}", "type": kind, "arg1_id": one, "arg2_id": two, "normalized": []}
@@ -234,6 +245,25 @@ def of_pubtator(document: Any) -> dict[str, Any]:
     ]
     relations = [(r.type, r.id1, r.id2) for r in document.relations]
     return row(document.pmid, [("title", title, 0), ("abstract", abstract, len(title) + 1)], entities, relations)
+
+
+def of_brat(document: Any) -> dict[str, Any]:
+    """Return the KB row of bioc's BRAT object."""
+    spans = {e.id: sorted([at.begin, at.end] for at in e.locations) for e in document.entities}
+    texts = {e.id: e.text for e in document.entities}
+    triggers = {e.trigger_id for e in document.events}
+    entities = [(e.type, e.text, spans[e.id], []) for e in document.entities if e.id not in triggers]
+    events = [
+        {
+            "id": f"{document.id}_{e.id}",
+            "type": e.type,
+            "trigger": {"text": [texts[e.trigger_id]], "offsets": spans[e.trigger_id]},
+            "arguments": [{"role": role, "ref_id": f"{document.id}_{ref}"} for role, ref in e.arguments.items()],
+        }
+        for e in document.events
+    ]
+    relations = [(r.type, *list(r.arguments.values())[:2]) for r in document.relations]
+    return row(document.id, [("text", document.text, 0)], entities, relations, events)
 
 
 def of_bioc(document: Any) -> dict[str, Any]:
@@ -267,7 +297,7 @@ def contenders(who: str, folder: Path) -> dict[str, dict[str, Callable[[], int]]
         }
         for name in FORMATS
     }
-    for name in ("pubtator", "bioc_xml"):
+    for name in ("pubtator", "brat", "bioc_xml"):
         found[name]["bioc to a table"] = lambda n=name: bioc(folder, n, True)
         found[name]["bioc objects"] = lambda n=name: bioc(folder, n, False)
     return found
