@@ -74,7 +74,9 @@ class Interpolate:
             autoencoder.zero_grad(set_to_none=True)
             at.backward(loss)
         autoencoder.step()
-        found = found_share(critic, mixed.detach(), share) + not_mixed(critic, torch.lerp(made.detach().float(), x, GAMMA))
+        found = found_share(critic, mixed.detach(), share) + not_mixed(
+            critic, torch.lerp(made.detach().float(), x, GAMMA)
+        )
         at.optimizers["critic"].zero_grad(set_to_none=True)
         at.backward(found)
         at.optimizers["critic"].step()

@@ -16,7 +16,7 @@ INITS = ("kmeans", "gmm")
 
 @dataclass(frozen=True)
 class Start:
-    """Centres (k, d), labels (n,), and of a mixture the weights (k,) and variances (k, d).
+    """Centres (k, d), labels (n,), variances (k, d), and of a mixture the weights (k,).
 
     `score` is what the method minimised: the sum of squared distances, or minus the mean log-likelihood.
     """
@@ -67,7 +67,22 @@ def _kmeans(z: np.ndarray, k: int, seed: int, starts: int) -> Start:
 
     options: Any = {"n_init": starts, "random_state": seed}
     model: Any = KMeans(k, **options).fit(z)
-    return Start(model.cluster_centers_.astype(np.float32), model.labels_.astype(np.int64), float(model.inertia_))
+    labels = model.labels_.astype(np.int64)
+    centres = model.cluster_centers_.astype(np.float32)
+    return Start(centres, labels, float(model.inertia_), variances=_within(z, labels, k))
+
+
+def _within(z: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return each cluster's variances (k, d) float32; those of a small cluster lean on all rows' spread around their centres."""
+    from scipy.sparse import csr_matrix
+
+    sizes = np.bincount(labels, minlength=k).astype(np.float64)
+    member = csr_matrix((np.ones(len(z)), (labels, np.arange(len(z)))), shape=(k, len(z)))
+    rows = z.astype(np.float64)
+    means = member @ rows / np.maximum(sizes, 1)[:, None]
+    squares = member @ np.square(rows - means[labels])
+    pooled = squares.sum(0) / len(z) + 1e-6
+    return ((squares + pooled) / (sizes[:, None] + 1.0)).astype(np.float32)
 
 
 def _mixture(z: np.ndarray, k: int, seed: int, starts: int) -> Start:

@@ -184,7 +184,7 @@ class LTVAE(VariationalClusterer):
         return LatentTree(run.n_clusters, latent, rate)
 
     def initialise(self, nets: dict[str, nn.Module], run: Run) -> np.ndarray | None:
-        """Fit a mixture to the codes, all dimensions in one facet, then look for a structure; return the mixture's labels."""
+        """Cluster the codes, all dimensions in one facet, then look for a structure; return the labels it began with."""
         labels = super().initialise(nets, run)
         if labels is not None:
             chosen = chosen_rows(len(labels), run.settings, run.seed)
@@ -195,7 +195,7 @@ class LTVAE(VariationalClusterer):
         return labels
 
     def place(self, nets: dict[str, nn.Module], start: Any) -> None:
-        """The mixture reaches the tree by its labels."""
+        """The initial clustering reaches the tree by its labels."""
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the two parts of -L."""

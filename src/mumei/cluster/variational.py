@@ -127,7 +127,7 @@ class VariationalClusterer(AutoencoderClusterer):
 
     COMMON: ClassVar[dict[str, Any]] = {
         **{k: v for k, v in AutoencoderClusterer.COMMON.items() if k not in NOT_HERE},
-        "init": "gmm",
+        "init": "kmeans",
         "likelihood": {"name": "gaussian", "variance": 1.0},  # squared errors: learned ones follow the stillest pixels
         "starts": 5,
     }
