@@ -27,8 +27,8 @@ def test_kmeans_minimises_the_squared_distances_and_a_mixture_has_weights_and_va
     z = draw()
     start = initial_clustering(z, 2, "kmeans", 0, starts=2)
     assert start.score == pytest.approx(float(((z - start.centres[start.labels]) ** 2).sum()), rel=1e-4)
-    for k in range(2):
-        np.testing.assert_allclose(start.variances[k], z[start.labels == k].var(0), rtol=0.1)
+    large = int(start.sizes().argmax())
+    np.testing.assert_allclose(start.variances[large], z[start.labels == large].var(0), rtol=0.05)
     mixture = initial_clustering(z, 2, "gmm", 0, starts=2)
     big = int(mixture.sizes().argmax())
     assert mixture.weights[big] == pytest.approx(2 / 3, abs=0.01)
