@@ -266,9 +266,7 @@ def read_for(model: Any, source: str, rows: int | None, seed: int, output: Outpu
     """Return numbers in the model's columns, and the matrix as the model takes it."""
     from mumei.cli import reading
 
-    numbers = reading.match_columns(reading.read_numbers(source).take(rows, seed), model)
-    for line in numbers.described:
-        output.progress().say(line)
+    numbers = reading.read_for(model, source, rows, seed, output)
     shape = model.image_shape_
     if shape is None or len(numbers.matrix.shape) > 2:
         return numbers, numbers.matrix

@@ -18,6 +18,8 @@ from mumei.core.errors import ArtifactError, DataError, MissingExtraError, Usage
 if TYPE_CHECKING:
     import numpy as np
 
+    from mumei.cli.output import Output
+
 SPARSE = ("indptr", "indices", "data", "shape")
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -138,6 +140,8 @@ def _split(source: str) -> tuple[Path, str | None]:
 def _check(found: Numbers, path: str) -> None:
     import numpy as np
 
+    from mumei.cli.output import Output
+
     values = found.matrix.data if hasattr(found.matrix, "indptr") else found.matrix
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path} has values of type {values.dtype}; save numbers.")
@@ -156,6 +160,8 @@ def _check(found: Numbers, path: str) -> None:
 def _npy(path: Path, key: str | None) -> Numbers:
     import numpy as np
 
+    from mumei.cli.output import Output
+
     with path.open("rb") as handle:  # numpy leaves a file open that it cannot read
         array = np.load(handle, allow_pickle=False)
     return Numbers(path.name, array, described=[f"{path.name}: array of {_shape(array)}, {array.dtype}"])
@@ -163,6 +169,8 @@ def _npy(path: Path, key: str | None) -> Numbers:
 
 def _npz(path: Path, key: str | None) -> Numbers:
     import numpy as np
+
+    from mumei.cli.output import Output
     from scipy import sparse
 
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
@@ -234,6 +242,8 @@ def _h5ad(path: Path, key: str | None) -> Numbers:
 def _table(path: str) -> Numbers:
     import numpy as np
 
+    from mumei.cli.output import Output
+
     from mumei.discover.sources import open_source
 
     source: Any = open_source(path)
@@ -268,10 +278,20 @@ def cells(numbers: Numbers) -> bool:
     """Whether the numbers are the counts of an .h5ad file."""
     import numpy as np
 
+    from mumei.cli.output import Output
+
     if not numbers.name.lower().endswith(".h5ad"):
         return False
     values = numbers.matrix.data if hasattr(numbers.matrix, "indptr") else numbers.matrix
     return bool((values >= 0).all() and (values == np.floor(values)).all())
+
+
+def read_for(model: Any, source: str, rows: int | None, seed: int, output: Output) -> Numbers:
+    """Return the numbers of a source in a fitted model's columns, at most `rows` of them; what they are is said aloud."""
+    numbers = match_columns(read_numbers(source).take(rows, seed), model)
+    for line in numbers.described:
+        output.progress().say(line)
+    return numbers
 
 
 def match_columns(numbers: Numbers, model: Any) -> Numbers:
@@ -341,6 +361,8 @@ def save_model(model: Any, numbers: Numbers, out: Path) -> None:
         model.save(out)
         return
     import numpy as np
+
+    from mumei.cli.output import Output
 
     model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
     model.save(out)

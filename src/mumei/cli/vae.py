@@ -238,9 +238,7 @@ def _read(source: str, model: Any, rows: int | None, seed: int, batch: str | Non
     """Return the numbers in the model's columns, and their batch labels."""
     from mumei.cli import reading
 
-    numbers = reading.match_columns(reading.read_numbers(source).take(rows, seed), model)
-    for line in numbers.described:
-        output.progress().say(line)
+    numbers = reading.read_for(model, source, rows, seed, output)
     return numbers, numbers.column(batch, "batch")
 
 
