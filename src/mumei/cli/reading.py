@@ -140,8 +140,6 @@ def _split(source: str) -> tuple[Path, str | None]:
 def _check(found: Numbers, path: str) -> None:
     import numpy as np
 
-    from mumei.cli.output import Output
-
     values = found.matrix.data if hasattr(found.matrix, "indptr") else found.matrix
     if values.dtype.kind not in "biuf":
         raise DataError(f"{path} has values of type {values.dtype}; save numbers.")
@@ -160,8 +158,6 @@ def _check(found: Numbers, path: str) -> None:
 def _npy(path: Path, key: str | None) -> Numbers:
     import numpy as np
 
-    from mumei.cli.output import Output
-
     with path.open("rb") as handle:  # numpy leaves a file open that it cannot read
         array = np.load(handle, allow_pickle=False)
     return Numbers(path.name, array, described=[f"{path.name}: array of {_shape(array)}, {array.dtype}"])
@@ -169,8 +165,6 @@ def _npy(path: Path, key: str | None) -> Numbers:
 
 def _npz(path: Path, key: str | None) -> Numbers:
     import numpy as np
-
-    from mumei.cli.output import Output
     from scipy import sparse
 
     with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
@@ -242,8 +236,6 @@ def _h5ad(path: Path, key: str | None) -> Numbers:
 def _table(path: str) -> Numbers:
     import numpy as np
 
-    from mumei.cli.output import Output
-
     from mumei.discover.sources import open_source
 
     source: Any = open_source(path)
@@ -277,8 +269,6 @@ def as_images(matrix: Any, shape: Sequence[int]) -> np.ndarray:
 def cells(numbers: Numbers) -> bool:
     """Whether the numbers are the counts of an .h5ad file."""
     import numpy as np
-
-    from mumei.cli.output import Output
 
     if not numbers.name.lower().endswith(".h5ad"):
         return False
@@ -361,8 +351,6 @@ def save_model(model: Any, numbers: Numbers, out: Path) -> None:
         model.save(out)
         return
     import numpy as np
-
-    from mumei.cli.output import Output
 
     model.feature_names_in_ = np.asarray(numbers.columns, dtype=object)
     model.save(out)
