@@ -16,7 +16,7 @@ INITS = ("kmeans", "gmm")
 
 @dataclass(frozen=True)
 class Start:
-    """Centres (k, d), labels (n,), variances (k, d), and of a mixture the weights (k,).
+    """Centres (k, d), labels (n,), variances (k, d) where rows were dense, and of a mixture the weights (k,).
 
     `score` is what the method minimised: the sum of squared distances, or minus the mean log-likelihood.
     """
@@ -69,7 +69,9 @@ def _kmeans(z: np.ndarray, k: int, seed: int, starts: int) -> Start:
     model: Any = KMeans(k, **options).fit(z)
     labels = model.labels_.astype(np.int64)
     centres = model.cluster_centers_.astype(np.float32)
-    return Start(centres, labels, float(model.inertia_), variances=_within(z, labels, k))
+    # Baselines cluster rows of CSR; no mixture begins from those.
+    variances = _within(z, labels, k) if isinstance(z, np.ndarray) else None
+    return Start(centres, labels, float(model.inertia_), variances=variances)
 
 
 def _within(z: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
