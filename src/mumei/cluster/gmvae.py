@@ -14,8 +14,9 @@ One sample of z and of w a row. The label is the c with the largest p(c|z, w) at
 
 Departures, `preset="paper"` (sizes and rates are those of the authors' program for fully connected networks): no batch
 normalisation in the encoder, one sample in place of ten. The robust default departs much further: like VaDE it begins with an
-autoencoder and the mixture that k-means finds in its code, which the biases of mu_c(w) and s2_c(w) take over, with as many dimensions of z
-as other methods here. From random weights the labels differ much from seed to seed, as the paper's own table shows.
+autoencoder and the mixture that k-means finds in its code, which the biases of mu_c(w) and s2_c(w) take over, with as many
+dimensions of z as other methods here. From random weights the labels differ much from seed to seed, as the paper's own table
+shows.
 """
 
 from __future__ import annotations

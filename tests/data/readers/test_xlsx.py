@@ -112,6 +112,13 @@ def test_kinds_of_cells(files):
     assert row["4"] == "2024-01-02"  # 1,462 days after the 1900 system's
 
 
+@pytest.mark.parametrize("part", ["[" * 300, "a/" * 3000 + "b.xml", "\ud7ff" * 200])
+def test_a_part_of_a_name_that_no_file_can_have_is_not_there(files, part):
+    changed = RELS.replace("worksheets/sheet1.xml", part)
+    with pytest.raises(ReadError, match="there is no part"):
+        rows(files, book(**{"xl/_rels/workbook.xml.rels": changed}))
+
+
 @pytest.mark.parametrize("number", ["²", "9" * 5000, "", "-1"])
 def test_formats_of_odd_numbers_are_no_dates(files, number):
     styles = STYLES.replace('<xf numFmtId="22"/>', f'<xf numFmtId="{number}"/>')

@@ -30,7 +30,10 @@ class Package:
 
     def has(self, part: str) -> bool:
         """Return whether there is such a part."""
-        return ".." not in PurePosixPath(part).parts and (self.folder / part).is_file()
+        try:
+            return ".." not in PurePosixPath(part).parts and (self.folder / part).is_file()
+        except OSError:  # longer than a name can be
+            return False
 
     def root(self, part: str) -> Any:
         """Return the root element of a part.
