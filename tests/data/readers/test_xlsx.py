@@ -116,7 +116,7 @@ def test_kinds_of_cells(files):
 def test_a_part_of_a_name_that_no_file_can_have_is_not_there(files, part):
     changed = RELS.replace("worksheets/sheet1.xml", part)
     with pytest.raises(ReadError, match="there is no part"):
-        rows(files, book(**{"xl/_rels/workbook.xml.rels": changed}))
+        rows(files, book(relations=changed))
 
 
 @pytest.mark.parametrize("number", ["²", "9" * 5000, "", "-1"])
