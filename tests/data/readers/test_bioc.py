@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mumei.core.errors import MumeiError
@@ -157,6 +157,7 @@ CHANGES = ["", "<", ">", "&", "&lt;", "&#65;", "&#x110000;", "/", '"', " ", "a",
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1100), st.sampled_from(CHANGES), st.integers(0, 3)), min_size=1, max_size=3))
+@example([(318, "\u2028", 0)])  # white space to Unicode, none to XML
 def test_plain_form_never_differs_from_xml(changes):
     """Whatever is changed: where the patterns accept a document, XML gives the same parts."""
     text = DOCUMENT

@@ -147,21 +147,24 @@ def _part(element: Any) -> Part:
 
 _INFONS = r"((?:<infon key=(?:\"[^\"<&]*\"|'[^'<&]*')>[^<]*</infon>\s*)*)"
 _INFON = re.compile(r"<infon key=[\"']([^\"'<&]*)[\"']>([^<]*)</infon>")
-_LOCATION = re.compile(r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>")
+# ASCII: what is white space to Unicode alone, such as U+2028, is none to XML.
+_LOCATION = re.compile(r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>", re.ASCII)
 MENTION = re.compile(
     rf"(<annotation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
     r"<location offset=[\"'](\d+)[\"'] length=[\"'](\d+)[\"']\s*/>\s*"
-    r"((?:<location offset=[\"']\d+[\"'] length=[\"']\d+[\"']\s*/>\s*)*)<text>([^<]*)</text>\s*</annotation>\s*)"
+    r"((?:<location offset=[\"']\d+[\"'] length=[\"']\d+[\"']\s*/>\s*)*)<text>([^<]*)</text>\s*</annotation>\s*)",
+    re.ASCII,
 )
-HEAD = re.compile(rf"\s*{_INFONS}<offset>(\d+)</offset>\s*(?:<text>([^<]*)</text>|<text/>)\s*")
-_START = re.compile(rf"<document>\s*<id>([^<&]*)</id>\s*{_INFONS}")
-_NODE = re.compile(r"<node refid=[\"']([^\"'<&]*)[\"'] role=[\"']([^\"'<&]*)[\"']\s*/>")
+HEAD = re.compile(rf"\s*{_INFONS}<offset>(\d+)</offset>\s*(?:<text>([^<]*)</text>|<text/>)\s*", re.ASCII)
+_START = re.compile(rf"<document>\s*<id>([^<&]*)</id>\s*{_INFONS}", re.ASCII)
+_NODE = re.compile(r"<node refid=[\"']([^\"'<&]*)[\"'] role=[\"']([^\"'<&]*)[\"']\s*/>", re.ASCII)
 _LINK = re.compile(
     rf"(<relation id=[\"']([^\"'<&]*)[\"']>\s*{_INFONS}"
-    r"((?:<node refid=[\"'][^\"'<&]*[\"'] role=[\"'][^\"'<&]*[\"']\s*/>\s*)*)</relation>\s*)"
+    r"((?:<node refid=[\"'][^\"'<&]*[\"'] role=[\"'][^\"'<&]*[\"']\s*/>\s*)*)</relation>\s*)",
+    re.ASCII,
 )
-CLOSE = re.compile(r"</passage>\s*")
-_END = re.compile(r"</document\s*>")
+CLOSE = re.compile(r"</passage>\s*", re.ASCII)
+_END = re.compile(r"</document\s*>", re.ASCII)
 _REFERENCE = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));")
 _NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 # Bytes that XML forbids, or, the CR, changes.
