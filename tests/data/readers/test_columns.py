@@ -313,6 +313,11 @@ def test_brat_with_damage(write_once, mutate, data):
     same("brat", write_once({"a.txt": mutate(data, b"Some text."), "a.ann": text, "b.txt": b"c", "b.ann": b""}))
 
 
+def test_brat_with_an_event_in_a_document_that_turns_out_not_plain(files):
+    lines = "E1\tBind:T1 Theme:T1\nT1\tGene 0 2\ta\nN1\tReference T2 MESH:D1"
+    same("brat", files({"a.txt": "ab", "a.ann": lines, "b.txt": "c", "b.ann": "T1\tGene 0 1\tc"}))
+
+
 def test_plain_brat_comes_as_columns(files):
     lines = [
         "T1\tGene 0 1\ta",

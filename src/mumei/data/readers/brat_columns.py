@@ -166,10 +166,11 @@ class _Plain:
             ids.update([other[0] for other in others])
         if len(ids) != found:
             raise _NotPlain
+        if links and (lines.find("\nN") < lines.rfind("\nT") or not all(ref in place for _, ref, _, _ in links)):
+            raise _NotPlain
         if events:
             self._events(events, place, relations, equivs)
-        if links:
-            self._links(lines, links, place)
+        self.links += [(place[ref], database, concept) for _, ref, database, concept in links]
         self.spans += spans
         self.relations += relations
         self.equivs += equivs
@@ -201,11 +202,6 @@ class _Plain:
         self.of_arguments += map(str.count, arguments, repeat(":"))
         self.roles_of += roles
         self.refs += refs
-
-    def _links(self, lines: str, links: list[tuple[str, ...]], place: dict[str, int]) -> None:
-        if lines.find("\nN") < lines.rfind("\nT") or not all(ref in place for _, ref, _, _ in links):
-            raise _NotPlain
-        self.links += [(place[ref], database, concept) for _, ref, database, concept in links]
 
     # Columns ---------------------------------------------------------------------------------------------------------
 
