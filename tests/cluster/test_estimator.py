@@ -24,6 +24,7 @@ from mumei.cluster.dec import DEC
 from mumei.cluster.estimator import Clusterer
 from mumei.cluster.idec import IDEC
 from mumei.cluster.pretraining import Cache
+from mumei.cluster.vade import VaDE
 from mumei.core.errors import DataError, UsageError
 
 
@@ -213,6 +214,19 @@ def test_methods_share_pre_training_through_a_cache():
     assert np.array_equal(first.initial_labels_, second.initial_labels_)
     assert all(r["phase"] == "clustering" for r in second.history_)
     assert np.array_equal(second.labels_, IDEC(**SMALL).fit(X).labels_)
+
+
+def test_the_cache_tells_networks_apart_that_begin_with_the_same_weights():
+    X, _ = blobs()
+    cache = Cache()
+    for slope in ("relu", "leaky_relu", "leaky_relu_0.2"):
+        given = {**SMALL, "cache": cache, "options": {"activation": slope}}
+        shared = DEC(**given).fit(X)
+        assert np.array_equal(shared.transform(X), DEC(**{**given, "cache": None}).fit(X).transform(X))
+    assert len(cache.kept) == 3
+    for variance in (1.0, 2.0):
+        VaDE(**SMALL, cache=cache, likelihood={"name": "gaussian", "variance": variance}).fit(X)
+    assert len(cache.kept) == 5
 
 
 @pytest.mark.parametrize("method", [DEC, IDEC, DCN])

@@ -1,7 +1,8 @@
 """Pre-training, and what spares a second one: a cache by content.
 
 Two fits share pre-trained weights when everything that decides them is equal: the rows (sha256), the initial weights (which
-follow from sizes and seed), the training's configuration and the objective. The cache is in memory (`Cache()`, an object that
+follow from sizes and seed), what the networks do with them (activations, likelihoods), the training's configuration and the
+objective. The cache is in memory (`Cache()`, an object that
 the caller holds) or a folder that the caller names; nothing is kept anywhere else. A file appears whole or not at all, and one
 that cannot be read is made anew.
 """
@@ -27,6 +28,8 @@ from mumei.core.estimating import same_settings
 from mumei.core.method import At, Loss, make_optimizer
 from mumei.core.progress import SILENT, Progress
 from mumei.core.train import fit as train
+
+PLAIN = (bool, int, float, str, tuple)  # attributes of a layer that decide what it does
 
 
 class Cache:
@@ -171,11 +174,20 @@ def content_key(method: Any, rows: Rows, config: TrainConfig) -> str:
     target = type(method)
     parts = {"config": {**config.identity(), "epochs": config.epochs, "max_steps": config.max_steps}}
     parts |= {"method": f"{target.__module__}.{target.__qualname__}", "settings": _settings(method)}
+    parts["networks"] = {name: _structure(net) for name, net in method.modules().items()}
     digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
     for name, weight in sorted(checkpoint.weights_of(method.modules()).items()):
         digest.update(f"{name} {tuple(weight.shape)};".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _structure(net: nn.Module) -> list[Any]:
+    """Return each part of a network: its kind and its plain attributes (a slope, a dropped share, a variance)."""
+    return [
+        [name, type(part).__qualname__, {k: v for k, v in vars(part).items() if isinstance(v, PLAIN) and k[0] != "_" and k != "training"}]
+        for name, part in net.named_modules()
+    ]
 
 
 def _settings(method: Any) -> dict[str, Any]:
