@@ -57,7 +57,7 @@ def test_without_a_discriminator_the_encoder_learns_what_it_learns_in_dec():
     X, _ = blobs()
     given = {**FEW, "pretrain_epochs": 6}
     ours = ADEC(**given, adversarial=0.0, interpolation=0.0).fit(X)
-    theirs = DEC(**given).fit(X)
+    theirs = DEC(**given, target="held", learning_rate=1e-3).fit(X)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
 
 
@@ -86,8 +86,8 @@ def test_pre_training_is_shared_where_all_of_it_is_the_same():
     ADEC(**FEW, cache=cache).fit(X)
     ADEC(**FEW, cache=cache, adversarial=1.0).fit(X)
     assert len(cache.kept) == 1
-    ADEC(**FEW, cache=cache, interpolation=0.0).fit(X)
-    ADEC(**FEW, cache=cache, augmentation=True).fit(X)
+    ADEC(**FEW, cache=cache, interpolation=0.5).fit(X)
+    ADEC(**FEW, cache=cache, augmentation=True, pretrain_augmentation=True).fit(X)
     assert len(cache.kept) == 3
 
 

@@ -7,7 +7,7 @@ from cluster_toys import SMALL, blobs
 
 from mumei.cluster.dec import DEC
 from mumei.cluster.pretraining import Cache
-from mumei.cluster.terms import KlTarget
+from mumei.cluster.terms import KlRunning, KlTarget
 
 
 def test_the_decoder_is_left_behind_and_the_rest_learns():
@@ -24,7 +24,8 @@ def test_the_loss_is_kl_alone_and_it_sharpens():
     model = DEC(**{**SMALL, "epochs": 10, "tol": 0.0}).fit(blobs()[0])
     clustering = [r for r in model.history_ if r["phase"] == "clustering"]
     assert all(r["loss"] == r["kl"] for r in clustering)
-    assert [type(t) for t in model.terms(model.settings_)] == [KlTarget]
+    assert [type(t) for t in model.terms(model.settings_)] == [KlRunning]
+    assert [type(t) for t in DEC().terms(DEC.presets()["paper"])] == [KlTarget]
     assert model.predict_proba(blobs()[0]).max(1).mean() > 0.7
 
 

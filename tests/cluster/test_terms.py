@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mumei.cluster.assignment import HardCentres, StudentCentres
-from mumei.cluster.terms import KlTarget, Pull, Reconstruction, View
+from mumei.cluster.assignment import HardCentres, StudentCentres, target_distribution
+from mumei.cluster.terms import MOVED, KlRunning, KlTarget, Pull, Reconstruction, View
 
 ROWS = torch.tensor([4, 1, 0])
 
@@ -39,6 +39,20 @@ def test_kl_is_its_sum_over_the_batchs_rows_of_the_whole_target():
     p, q = seen.memory["target"][ROWS].double().numpy(), seen.log_q.detach().double().exp().numpy()
     expected = sum(p[i, j] * np.log(p[i, j] / q[i, j]) for i in range(3) for j in range(3)) / 3
     np.testing.assert_allclose(KlTarget()(seen).detach(), expected, rtol=1e-5)
+
+
+def test_a_running_target_is_that_of_all_rows_where_the_frequencies_are():
+    seen = view(StudentCentres(3, 2))
+    everywhere = torch.rand(50, 3, generator=torch.Generator().manual_seed(1)).softmax(1)
+    q = seen.log_q.detach().exp()
+    seen.memory = {"frequencies": torch.zeros(3)}
+    seen.memory["frequencies"] = torch.cat([everywhere, q]).mean(0)
+    p = target_distribution(torch.cat([everywhere, q]))[-len(q) :]
+    expected = (p * (p.log() - seen.log_q.detach())).sum(1).mean()
+    torch.testing.assert_close(KlRunning()(seen).detach(), expected)
+    before = seen.memory["frequencies"].clone()
+    KlRunning().after(seen)
+    torch.testing.assert_close(seen.memory["frequencies"], before + MOVED * (q.mean(0) - before))
 
 
 def test_the_gradient_of_kl_is_the_papers():

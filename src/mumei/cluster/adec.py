@@ -15,7 +15,10 @@ little (`augment.py`); rows of tables are left as they are, unless `augmentation
 
 Departures: networks are fully connected, and end to end trained. The weight, the lengths of the phases and how much pictures are
 altered are chosen here, and so is that the decoder goes on to reconstruct, which costs the encoder nothing. The cosine of the
-clustering's and the reconstruction's gradient is in `history_` as "feature_drift", for ADEC as for DEC and IDEC.
+clustering's and the reconstruction's gradient is in `history_` as "feature_drift", for ADEC as for DEC and IDEC. The robust
+default pre-trains a plain autoencoder: mixed codes and altered rows take longer to learn than its few epochs, and k-means then cuts
+their code worse (20,000 digits of MNIST, 15 and 10 epochs: ACC 0.77 in the end from plain rows, 0.73 from altered ones, 0.68
+with mixed codes at weight 0.1).
 """
 
 from __future__ import annotations
@@ -139,8 +142,10 @@ class ADEC(AutoencoderClusterer):
         Weight of fooling the discriminator.
     interpolation : float, optional
         Weight of the regulariser of mixed codes in pre-training.
+    pretrain_augmentation : bool, optional
+        Rows are altered in pre-training too.
     augmentation : bool or "auto", optional
-        Rows are altered in both phases; "auto" alters images alone. How much is set in `options`: see
+        Rows are altered; "auto" alters images alone. How much is set in `options`: see
         `mumei.cluster.augment.IMAGES`, and `table_noise` and `table_dropped`.
     others
         Those of `mumei.cluster.autoencoder.AutoencoderClusterer`; `ADEC.presets()` shows what a preset sets.
@@ -157,6 +162,7 @@ class ADEC(AutoencoderClusterer):
     adversarial: float | None = None
     interpolation: float | None = None
     augmentation: Any = None
+    pretrain_augmentation: bool | None = None
 
     COMMON: ClassVar[dict[str, Any]] = {
         **{name: value for name, value in AutoencoderClusterer.COMMON.items() if name not in NOT_HERE},
@@ -164,14 +170,15 @@ class ADEC(AutoencoderClusterer):
         "adversarial": 0.1,
         "augmentation": "auto",
         "critic_hidden": (500,),
-        "interpolation": 0.5,
         "table_dropped": 0.2,
         "table_noise": 0.3,
     }
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "robust": {},
+        "robust": {"interpolation": 0.0, "pretrain_augmentation": False},
         "paper": {
             "batch_size": 256,
+            "interpolation": 0.5,
+            "pretrain_augmentation": True,
             "pretrain_epochs": None,
             "pretrain_steps": 100_000,
             "pretrain_schedule": "constant",
@@ -213,9 +220,11 @@ class ADEC(AutoencoderClusterer):
         return Altered(augment, shape)
 
     def pretrain(self, nets: dict[str, nn.Module], run: Run) -> list[dict[str, Any]]:
-        """Fit the autoencoder to altered rows, with mixed codes; return the epochs' records."""
+        """Fit the autoencoder, to altered rows and with mixed codes if that is asked for; return the epochs' records."""
         names = ("augmentation", *IMAGES, *TABLES)
         own = {name: run.settings[name] for name in names}
+        if not run.settings["pretrain_augmentation"]:
+            nets, own = {**nets, "augment": Altered()}, {"augmentation": False}
         method = Interpolate(nets, run.settings["interpolation"], {**own, "image_shape": run.image_shape})
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
         folder = run.folder("pretrain")

@@ -36,9 +36,14 @@ def log_soft_assignment(z: Tensor, centres: Tensor, alpha: float = 1.0) -> Tenso
     return torch.log_softmax(kernel, -1)
 
 
-def target_distribution(q: Tensor) -> Tensor:
-    """Return P (n, k) for Q (n, k) of all rows, not of a mini-batch: f_j is a sum over the whole data set."""
-    weight = q.square() / q.sum(0).clamp(min=TINY)
+def target_distribution(q: Tensor, frequencies: Tensor | None = None) -> Tensor:
+    """Return P (n, k) for Q (n, k).
+
+    Q is that of all rows, not of a mini-batch, for f_j is a sum over the whole data set; where Q is a mini-batch's, give the
+    frequencies f (k,), whose scale does not matter.
+    """
+    f = q.sum(0) if frequencies is None else frequencies.to(q)
+    weight = q.square() / f.clamp(min=TINY)
     return weight / weight.sum(1, keepdim=True)
 
 

@@ -13,7 +13,9 @@ fine-tuned apart, in place of greedy layer-wise training by SGD and a second end
 that second phase; weights start uniform within 1 / sqrt(inputs). An emptied cluster is left alone, and counted.
 
 The robust default departs further: Adam with a falling rate in both phases, no input dropped, a few thousand steps in all, and an
-emptied cluster begins anew at a row of the largest one.
+emptied cluster begins anew at a row of the largest one. P is made anew for each batch of its own Q, with f_j a running mean that
+each refresh sets to that of all rows (`target="running"`): a P that is held lags behind in so few steps (MNIST, seed 1: ACC 0.86
+and NMI 0.77 with a held P, 0.89 and 0.85 with a running one). Its rate is lower, for no reconstruction holds the code.
 """
 
 from __future__ import annotations
@@ -27,14 +29,22 @@ from torch import Tensor
 
 from mumei.cluster.assignment import target_distribution
 from mumei.cluster.autoencoder import AutoencoderClusterer
-from mumei.cluster.terms import KlTarget, Term
+from mumei.cluster.terms import KlRunning, KlTarget, Term
+from mumei.core.config import one_of
+
+TARGETS = ("running", "held")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DEC(AutoencoderClusterer):
     """Deep embedded clustering: sharpen the soft assignment of an encoder's code to centres.
 
-    Parameters and attributes are those of `mumei.cluster.estimator.Clusterer`; `DEC.presets()` shows what a preset sets.
+    Parameters
+    ----------
+    target : {"running", "held"}, optional
+        Where P comes from: the batch's Q and running frequencies, or Q of all rows at the last refresh (the paper's).
+    others
+        Those of `mumei.cluster.autoencoder.AutoencoderClusterer`; `DEC.presets()` shows what a preset sets.
 
     Examples
     --------
@@ -44,9 +54,12 @@ class DEC(AutoencoderClusterer):
     [20, 20]
     """
 
+    target: str | None = None
+
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "robust": {},
+        "robust": {"learning_rate": 3e-4, "target": "running"},
         "paper": {
+            "target": "held",
             "batch_size": 256,
             "noise": 0.2,
             "pretrain_epochs": None,
@@ -65,8 +78,9 @@ class DEC(AutoencoderClusterer):
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return KL(P || Q)."""
-        return [KlTarget()]
+        one_of("target", settings["target"], TARGETS)
+        return [KlRunning() if settings["target"] == "running" else KlTarget()]
 
     def remember(self, q: Tensor, settings: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Return P."""
-        return {"target": target_distribution(q)}
+        """Return P, or the frequencies that it needs."""
+        return {"frequencies": q.mean(0)} if settings["target"] == "running" else {"target": target_distribution(q)}

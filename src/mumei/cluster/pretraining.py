@@ -185,7 +185,11 @@ def content_key(method: Any, rows: Rows, config: TrainConfig) -> str:
 def _structure(net: nn.Module) -> list[Any]:
     """Return each part of a network: its kind and its plain attributes (a slope, a dropped share, a variance)."""
     return [
-        [name, type(part).__qualname__, {k: v for k, v in vars(part).items() if isinstance(v, PLAIN) and k[0] != "_" and k != "training"}]
+        [
+            name,
+            type(part).__qualname__,
+            {k: v for k, v in vars(part).items() if isinstance(v, PLAIN) and k[0] != "_" and k != "training"},
+        ]
         for name, part in net.named_modules()
     ]
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mumei.cluster.assignment import target_distribution
 from mumei.core.method import At
+
+MOVED = 0.1  # of a running frequency at each batch: a memory of about ten
 
 
 def full_precision(x: Tensor) -> Any:
@@ -117,6 +120,27 @@ class KlTarget(Term):
     def __call__(self, view: View) -> Tensor:
         """Return the mean over rows, in nats."""
         return F.kl_div(view.log_q, view.remembered("target"), reduction="batchmean")
+
+
+@dataclass
+class KlRunning(Term):
+    """KL(P || Q) per row, P being made of the batch's own Q and of running means of the clusters' frequencies.
+
+    The last refresh left these as "frequencies" (k,), the means of Q over all rows; each batch then moves them by a share,
+    `MOVED`, so that rare clusters weigh as in P of all rows although a batch may lack them.
+    """
+
+    name: ClassVar[str] = "kl"
+
+    def __call__(self, view: View) -> Tensor:
+        """Return the mean over rows, in nats."""
+        target = target_distribution(view.log_q.detach().exp(), view.memory["frequencies"])
+        return F.kl_div(view.log_q, target, reduction="batchmean")
+
+    def after(self, view: View) -> None:
+        """Move the frequencies towards the batch's."""
+        seen = view.log_q.detach().exp().mean(0).cpu().float()
+        cast("dict[str, Tensor]", view.memory)["frequencies"] = torch.lerp(view.memory["frequencies"], seen, MOVED)
 
 
 @dataclass
