@@ -16,8 +16,8 @@ little (`augment.py`); rows of tables are left as they are, unless `augmentation
 Departures: networks are fully connected, and end to end trained. The weight, the lengths of the phases and how much pictures are
 altered are chosen here, and so is that the decoder goes on to reconstruct, which costs the encoder nothing. The cosine of the
 clustering's and the reconstruction's gradient is in `history_` as "feature_drift", for ADEC as for DEC and IDEC. The robust
-default pre-trains a plain autoencoder: mixed codes and altered rows take longer to learn than its few epochs, and k-means then cuts
-their code worse (20,000 digits of MNIST, 15 and 10 epochs: ACC 0.77 in the end from plain rows, 0.73 from altered ones, 0.68
+default pre-trains a plain autoencoder: mixed codes and altered rows take longer to learn than its few epochs, and k-means then
+cuts their code worse (20,000 digits of MNIST, 15 and 10 epochs: ACC 0.77 in the end from plain rows, 0.73 from altered ones, 0.68
 with mixed codes at weight 0.1).
 """
 
