@@ -115,3 +115,12 @@ def test_settings_that_are_refused(given, match):
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(UsageError, match="side="):
         ADEC(**FEW, options={"side": 0.5}).fit(np.random.default_rng(0).normal(size=(60, 8, 8)))
+
+
+def test_the_plain_pre_training_of_the_robust_default_is_said():
+    X, _ = blobs()
+    said = "pre-trained as a plain autoencoder"
+    assert any(said in note for note in ADEC(**FEW).fit(X).notes_)
+    assert not any(said in note for note in ADEC(**FEW, interpolation=0.5).fit(X).notes_)
+    with pytest.raises(UsageError, match="give True or False"):
+        ADEC(**FEW, pretrain_augmentation="sometimes").fit(X)

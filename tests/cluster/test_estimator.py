@@ -244,6 +244,7 @@ import sys, time
 import numpy as np, torch
 torch.set_num_threads(1)
 from mumei.cluster import run
+from mumei.cluster.dec import DEC
 from mumei.cluster.idec import IDEC
 from mumei.core import train
 from cluster_toys import SMALL, blobs
@@ -256,22 +257,28 @@ def slow(self, values, rows):
     time.sleep(pause)
 train._Loop._count = slow
 X, _ = blobs()
-print("labels", IDEC(**{**SMALL, "tol": 0.0}, out=sys.argv[1]).fit(X).transform(X).tobytes().hex())
+method = {"dec": DEC, "idec": IDEC}[sys.argv[3]]
+print("labels", method(**{**SMALL, "tol": 0.0}, out=sys.argv[1]).fit(X).transform(X).tobytes().hex())
 """
 
 
-def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.parametrize("method", [DEC, IDEC])
+def test_a_killed_fit_goes_on_to_the_same_bits(method, tmp_path):
     X, _ = blobs()
-    calm = IDEC(**{**SMALL, "tol": 0.0}).fit(X)
+    calm = method(**{**SMALL, "tol": 0.0}).fit(X)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    killed = subprocess.Popen([*command, "0.02"], stdout=subprocess.PIPE, text=True, env=environment)
+    killed = subprocess.Popen(
+        [*command, "0.02", method.__name__.lower()], stdout=subprocess.PIPE, text=True, env=environment
+    )
     for _ in range(27):  # 24 of them are the pre-training's
         assert killed.stdout.readline() == "step\n"
     time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert "labels" not in killed.communicate()[0]
-    done = subprocess.run([*command, "0"], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [*command, "0", method.__name__.lower()], capture_output=True, text=True, env=environment, check=True
+    )
     lines = done.stdout.split("\n")
     assert lines[-2] == f"labels {calm.transform(X).tobytes().hex()}"
     assert 1 <= lines.count("step") < 8

@@ -45,8 +45,7 @@ def test_a_running_target_is_that_of_all_rows_where_the_frequencies_are():
     seen = view(StudentCentres(3, 2))
     everywhere = torch.rand(50, 3, generator=torch.Generator().manual_seed(1)).softmax(1)
     q = seen.log_q.detach().exp()
-    seen.memory = {"frequencies": torch.zeros(3)}
-    seen.memory["frequencies"] = torch.cat([everywhere, q]).mean(0)
+    seen.memory = {"frequencies": torch.cat([everywhere, q]).mean(0)}
     p = target_distribution(torch.cat([everywhere, q]))[-len(q) :]
     expected = (p * (p.log() - seen.log_q.detach())).sum(1).mean()
     torch.testing.assert_close(KlRunning()(seen).detach(), expected)

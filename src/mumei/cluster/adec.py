@@ -1,10 +1,10 @@
 """ADEC: adversarial deep embedded clustering, DEC without a reconstruction that pulls the other way.
 
 Source: Mrabah, Bouguessa and Ksantini 2020, "Adversarial Deep Embedded Clustering: on a better trade-off between Feature
-Randomness and Feature Drift". Labels that an untrained code makes up teach random features, so the autoencoder is pre-trained
-with mixed codes and altered rows (`acai.py`). A reconstruction loss beside the clustering's makes the features drift, for the two
-gradients point apart; so the encoder has none. What it makes must still decode to something that a discriminator D takes for
-a row:
+Randomness and Feature Drift". Labels that an untrained code makes up teach random features, so the paper pre-trains the
+autoencoder with mixed codes and altered rows (`acai.py`; see below). A reconstruction loss beside the clustering's makes the
+features drift, for the two gradients point apart; so the encoder has none. What it makes must still decode to something that a
+discriminator D takes for a row:
 
     D:  min  -mean log D(x) - mean log(1 - D(g(f(x))))
     f:  min  KL(P || Q) - weight mean log D(g(f(x)))                      f the encoder, with the centres
@@ -17,8 +17,8 @@ Departures: networks are fully connected, and end to end trained. The weight, th
 altered are chosen here, and so is that the decoder goes on to reconstruct, which costs the encoder nothing. The cosine of the
 clustering's and the reconstruction's gradient is in `history_` as "feature_drift", for ADEC as for DEC and IDEC. The robust
 default pre-trains a plain autoencoder: mixed codes and altered rows take longer to learn than its few epochs, and k-means then
-cuts their code worse (20,000 digits of MNIST, 15 and 10 epochs: ACC 0.77 in the end from plain rows, 0.73 from altered ones, 0.68
-with mixed codes at weight 0.1).
+cuts their code worse (20,000 digits of MNIST, 15 and 10 epochs, one seed: ACC 0.77 in the end from plain rows, 0.73 from altered
+ones, 0.68 with mixed codes at weight 0.1).
 """
 
 from __future__ import annotations
@@ -49,10 +49,6 @@ from mumei.nn.mlp import MLP
 
 NOT_HERE = ("noise", "reconstruction")  # settings of the base that say nothing here
 TABLES = {"table_noise": "noise", "table_dropped": "dropped"}  # our names, those of `augment.Tables`
-LACKING = (
-    "noise",
-    "reconstruction",
-)  # settings of the base: rows are altered otherwise, and the error is the squared one
 
 
 class Altered(nn.Module):
@@ -141,9 +137,9 @@ class ADEC(AutoencoderClusterer):
     adversarial : float, optional
         Weight of fooling the discriminator.
     interpolation : float, optional
-        Weight of the regulariser of mixed codes in pre-training.
+        Weight of the regulariser of mixed codes in pre-training; 0 for none, the robust default.
     pretrain_augmentation : bool, optional
-        Rows are altered in pre-training too.
+        Rows are altered in pre-training too; not so in the robust default.
     augmentation : bool or "auto", optional
         Rows are altered; "auto" alters images alone. How much is set in `options`: see
         `mumei.cluster.augment.IMAGES`, and `table_noise` and `table_dropped`.
@@ -223,7 +219,10 @@ class ADEC(AutoencoderClusterer):
         """Fit the autoencoder, to altered rows and with mixed codes if that is asked for; return the epochs' records."""
         names = ("augmentation", *IMAGES, *TABLES)
         own = {name: run.settings[name] for name in names}
-        if not run.settings["pretrain_augmentation"]:
+        altered = run.settings["pretrain_augmentation"]
+        if altered not in (True, False):
+            raise UsageError(f"pretrain_augmentation={altered!r} is not allowed; give True or False.")
+        if not altered:
             nets, own = {**nets, "augment": Altered()}, {"augmentation": False}
         method = Interpolate(nets, run.settings["interpolation"], {**own, "image_shape": run.image_shape})
         config = run.config("pretrain_", seed=seeds.child(run.seed, "pretraining"))
@@ -249,6 +248,10 @@ class ADEC(AutoencoderClusterer):
 
     def _say(self, best: Outcome) -> None:
         super()._say(best)
+        if not (self.settings_["pretrain_augmentation"] or self.settings_["interpolation"]):
+            self.notes_.append(
+                "pre-trained as a plain autoencoder; the paper's mixed codes and altered rows are in preset='paper'"
+            )
         augment = best.nets["augment"].augment
         if augment is not None:
             self.notes_.append(augment.said())  # type: ignore[operator]

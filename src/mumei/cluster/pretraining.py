@@ -2,9 +2,8 @@
 
 Two fits share pre-trained weights when everything that decides them is equal: the rows (sha256), the initial weights (which
 follow from sizes and seed), what the networks do with them (activations, likelihoods), the training's configuration and the
-objective. The cache is in memory (`Cache()`, an object that
-the caller holds) or a folder that the caller names; nothing is kept anywhere else. A file appears whole or not at all, and one
-that cannot be read is made anew.
+objective. The cache is in memory (`Cache()`, an object that the caller holds) or a folder that the caller names; nothing is kept
+anywhere else. A file appears whole or not at all, and one that cannot be read is made anew.
 """
 
 from __future__ import annotations

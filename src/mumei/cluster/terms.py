@@ -139,8 +139,9 @@ class KlRunning(Term):
 
     def after(self, view: View) -> None:
         """Move the frequencies towards the batch's."""
-        seen = view.log_q.detach().exp().mean(0).cpu().float()
-        cast("dict[str, Tensor]", view.memory)["frequencies"] = torch.lerp(view.memory["frequencies"], seen, MOVED)
+        seen = view.log_q.detach().exp().mean(0).float()
+        before = view.memory["frequencies"].to(seen)  # a refresh leaves them on the CPU
+        cast("dict[str, Tensor]", view.memory)["frequencies"] = torch.lerp(before, seen, MOVED)
 
 
 @dataclass
