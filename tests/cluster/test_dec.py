@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from cluster_toys import SMALL, blobs
 
 from mumei.cluster.dec import DEC
 from mumei.cluster.pretraining import Cache
 from mumei.cluster.terms import KlRunning, KlTarget
+from mumei.core.errors import UsageError
 
 
 def test_the_decoder_is_left_behind_and_the_rest_learns():
@@ -34,3 +36,9 @@ def test_the_papers_preset_trains():
     model = DEC(**{**SMALL, "pretrain_epochs": 40}, preset="paper").fit(X)
     assert (model.settings_["optimizer"], model.settings_["noise"]) == ("sgd", 0.2)
     assert model.evaluate(y)["acc"] > 0.9
+
+
+def test_a_target_that_is_none_is_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(DEC, "pretrain", lambda *given: pytest.fail("it was trained"))
+    with pytest.raises(UsageError, match="Did you mean 'running'"):
+        DEC(**SMALL, target="runing").fit(blobs()[0])

@@ -361,12 +361,13 @@ class Clusterer(Outputs, BaseEstimator):
     def _run(self, run: Run) -> Outcome:
         """Train from one seed."""
         nets = self.make_networks(run)
-        history = [{"phase": "pretraining", **record} for record in self.pretrain(nets, run)]
-        first = self.initialise(nets, run)
         identity = {"method": type(self).__name__, "n_clusters": run.n_clusters}
         identity |= {k: v for k, v in run.settings.items() if k not in LENGTH}
-        same_settings(run.folder("clustering"), identity)
+        # Made before the pre-training, so that a setting which its terms refuse is refused at once.
         driver = self.driver_class(self, nets, run.settings, run.seed, identity)
+        history = [{"phase": "pretraining", **record} for record in self.pretrain(nets, run)]
+        first = self.initialise(nets, run)
+        same_settings(run.folder("clustering"), identity)
         config = run.config(seed=seeds.child(run.seed, "clustering"))
         found = train(
             driver, run.arrays, config, out=run.folder("clustering"), progress=run.progress, label=type(self).__name__
