@@ -224,6 +224,7 @@ def test_two_processes_write_and_one_is_killed(tmp_path):
     texts = [f"{kind} {i}" for i in range(400) for kind in ("text", "other")]
     np.testing.assert_array_equal(cached.encode(texts), HashEncoder().encode(texts))
     assert not {f"text {i}" for i in range(300)} & set(inner.given)
+    cached.encode(["a text of neither"])  # a quick writer has left nothing new among those above
     keys, vectors = files(cached)
     assert keys.stat().st_size / RECORD == vectors.stat().st_size / (4 * DIM)
 
