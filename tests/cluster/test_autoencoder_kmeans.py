@@ -30,12 +30,13 @@ def test_new_rows_go_to_the_nearest_centre():
 
 
 @pytest.mark.parametrize(
-    ("hidden", "given", "small"), [(128, "auto", True), (16, "auto", False), (16, "uniform", True)]
+    ("hidden", "given", "epochs", "small"),
+    [(128, "auto", 500, True), (128, "auto", 10, False), (16, "auto", 500, False), (16, "uniform", 1, True)],
 )
-def test_wide_networks_begin_with_small_weights(hidden, given, small):
+def test_wide_networks_that_train_for_long_begin_with_small_weights(hidden, given, epochs, small):
     """Uniform weights of 4 inputs lie within 1 / sqrt(4); of 64 or more of He's, normal with deviation 0.7, some lie beyond."""
     options = {"weights": given, "pretrain_learning_rate": 1e-9}
-    model = AutoencoderKMeans(n_clusters=3, hidden=(hidden,), pretrain_epochs=1, options=options, random_state=0)
+    model = AutoencoderKMeans(n_clusters=3, hidden=(hidden,), pretrain_epochs=epochs, options=options, random_state=0)
     weights = model.fit(blobs()[0]).net_["encoder"].layers[0].weight.detach()
     assert (float(weights.abs().max()) <= 0.5 + 1e-6) == small
 

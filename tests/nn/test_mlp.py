@@ -71,6 +71,16 @@ def test_weights_have_the_spread_of_their_formula(options, deviation):
     assert not layer.bias.any()
 
 
+def test_the_start_of_torch_has_biases_too():
+    """Expected: weights and biases as `torch.nn.Linear` draws them, both with deviation sqrt(1 / (3 inputs)) and no further out."""
+    layer, theirs = MLP((400, 30_000), init="torch").layers[0], torch.nn.Linear(400, 30_000)
+    for own, other in ((layer.weight, theirs.weight), (layer.bias, theirs.bias)):
+        assert float(own.detach().std()) == pytest.approx((1 / 1200) ** 0.5, rel=0.02)
+        assert float(other.detach().std()) == pytest.approx((1 / 1200) ** 0.5, rel=0.02)
+        assert float(own.detach().abs().max()) <= 400**-0.5 + 1e-8
+    assert torch.equal(MLP((5, 4), init="torch").layers[0].weight, MLP((5, 4), init="uniform").layers[0].weight)
+
+
 def test_same_seed_same_bits_and_the_global_generator_is_left_alone():
     before = torch.random.get_rng_state()
     a, b, c = (Autoencoder((5, 4, 3), seed=s).state_dict() for s in (5, 5, 6))

@@ -244,7 +244,7 @@ class GMVAE(VariationalClusterer):
             latent,
             widths(settings["hidden"]),
             activation=settings["activation"],
-            init=initial_weights(settings),
+            init=initial_weights(run),
             n_w=settings["n_w"],
             seed=seeds.child(run.seed, "network"),
         )

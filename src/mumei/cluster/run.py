@@ -66,9 +66,7 @@ class Run:
         It is read from the settings `epochs`, `steps`, `learning_rate`, `optimizer`, `schedule` of that phase's prefix, and
         from `batch_size`, `momentum`, `clip`, `precision`. "auto" epochs aim at a number of steps: see `LENGTHS`.
         """
-        s = self.settings
-        drop = s["drop_last"] and self.arrays.shape[0] >= s["batch_size"]
-        batches = Order(self.arrays.shape[0], s["batch_size"], 0, drop_last=drop).batches
+        s, batches = self.settings, self._batches()
         epochs = s[f"{phase}epochs"]
         if epochs == "auto":
             aim, least, most = LENGTHS[phase]
@@ -86,13 +84,23 @@ class Run:
             schedule=s[f"{phase}schedule"],
             clip=s["clip"],
             precision=s["precision"],
-            drop_last=drop,
+            drop_last=self._drops(),
             seed=seed,
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )
         if config.schedule == "constant":
             return config
         return replace(config, warmup_steps=max(1, config.total_steps(batches) // 10))
+
+    def steps(self, phase: str = "") -> int:
+        """Return the most steps that a phase may take."""
+        return self.config(phase, seed=0).total_steps(self._batches())
+
+    def _drops(self) -> bool:
+        return self.settings["drop_last"] and self.arrays.shape[0] >= self.settings["batch_size"]
+
+    def _batches(self) -> int:
+        return Order(self.arrays.shape[0], self.settings["batch_size"], 0, drop_last=self._drops()).batches
 
 
 @dataclass

@@ -155,7 +155,7 @@ class VariationalClusterer(AutoencoderClusterer):
             latent,
             widths(settings["hidden"]),
             activation=settings["activation"],
-            init=initial_weights(settings),
+            init=initial_weights(run),
             seed=seeds.child(run.seed, "network"),
         )
 

@@ -36,7 +36,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
 }
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-INITS = ("glorot", "he", "normal", "uniform")
+INITS = ("glorot", "he", "normal", "torch", "uniform")
 
 
 def activation(name: str) -> nn.Module:
@@ -47,15 +47,16 @@ def activation(name: str) -> nn.Module:
 
 
 def initialise(layer: nn.Linear, init: str, generator: torch.Generator, std: float = 0.01) -> None:
-    """Draw a layer's weights and set its bias to zero.
+    """Draw a layer's weights; set its bias to zero, or draw it as well.
 
     Parameters
     ----------
     layer : nn.Linear
         Its weight is (outputs, inputs).
-    init : {"glorot", "he", "normal", "uniform"}
-        Uniform with variance 2 / (inputs + outputs), normal with variance 2 / inputs, normal with deviation `std`, uniform
-        with variance 1 / (3 inputs): within 1 / sqrt(inputs), as `torch.nn.Linear` has them.
+    init : {"glorot", "he", "normal", "torch", "uniform"}
+        Uniform with variance 2 / (inputs + outputs), normal with variance 2 / inputs, normal with deviation `std`, and, for the
+        last two, uniform with variance 1 / (3 inputs): within 1 / sqrt(inputs), as `torch.nn.Linear` has weights and biases.
+        "torch" draws the bias so too; for the others it is zero.
     generator : torch.Generator
         What the weights are drawn from.
     std : float
@@ -63,18 +64,21 @@ def initialise(layer: nn.Linear, init: str, generator: torch.Generator, std: flo
     """
     if init not in INITS:
         raise unknown("init", str(init), INITS)
+    within = layer.in_features**-0.5
     with torch.no_grad():
         if init == "glorot":
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         elif init == "he":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-        elif init == "uniform":
-            within = layer.in_features**-0.5
+        elif init in ("torch", "uniform"):
             nn.init.uniform_(layer.weight, -within, within, generator=generator)
         else:
             nn.init.normal_(layer.weight, 0.0, std, generator=generator)
         if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+            if init == "torch":
+                nn.init.uniform_(layer.bias, -within, within, generator=generator)
+            else:
+                nn.init.zeros_(layer.bias)
 
 
 class MLP(nn.Module, Saveable):
@@ -92,7 +96,7 @@ class MLP(nn.Module, Saveable):
         Before each hidden activation.
     final_activation : str, optional
         After the last layer.
-    init : {"he", "glorot", "normal", "uniform"}
+    init : {"he", "glorot", "normal", "torch", "uniform"}
         See `initialise`.
     init_std : float
         Standard deviation for "normal".
