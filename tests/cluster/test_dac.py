@@ -39,18 +39,21 @@ class Plain(torch.nn.Module):
         return torch.nn.functional.normalize(features.softmax(1))
 
 
+@pytest.mark.parametrize("judged", ["copies", "rows"])
 @pytest.mark.parametrize("unsure", ["ignored", "unlike"])
 @pytest.mark.parametrize("epoch", [0, 10, 25, 400])
-def test_the_loss_is_the_mean_over_the_pairs_that_count(epoch, unsure):
+def test_the_loss_is_the_mean_over_the_pairs_that_count(epoch, unsure, judged):
     seen = view(epoch, Plain())
-    found = float(SurePairs(growth=0.01, unsure=unsure)(seen))
-    copies = Tables()(seen.x, torch.Generator().manual_seed(5))
-    rows, others = (Plain()(v).double().numpy() for v in (seen.x, copies))
+    found = float(SurePairs(growth=0.01, unsure=unsure, judged=judged)(seen))
+    rng = torch.Generator().manual_seed(5)
+    first, second = Tables()(seen.x, rng), Tables()(seen.x, rng)
+    first, second, rows = (Plain()(v).double().numpy() for v in (first, second, seen.x))
+    sure = first if judged == "copies" else rows
     lam = min(0.01 * epoch, 0.45)
     losses, ignored = [], 0
     for i in range(9):
         for j in range(9):
-            alike, g = rows[i] @ rows[j], rows[i] @ others[j]
+            alike, g = sure[i] @ sure[j], first[i] @ second[j]
             if alike > 0.95 - lam:
                 losses.append(-math.log(min(g, 1 - 1e-7)))
             elif alike <= 0.455 + 0.1 * lam or unsure == "unlike":
@@ -132,9 +135,21 @@ def test_two_clusters_have_no_relu():
         assert model.evaluate(y)["acc"] > 0.95
 
 
-def test_unsure_pairs_are_one_of_two_things():
-    with pytest.raises(UsageError, match="unsure"):
-        DAC(**SMALL, unsure="alike").fit(blobs()[0])
+@pytest.mark.parametrize("name", ["unsure", "judged"])
+def test_unsure_pairs_and_what_judges_them_are_one_of_two_things(name):
+    with pytest.raises(UsageError, match=name):
+        DAC(**SMALL, **{name: "alike"}).fit(blobs()[0])
+
+
+def test_rows_are_judged_by_running_means_and_leave_them_as_they_are():
+    """The pass that judges sees one row as `predict` does, whatever the rest of the batch is, and moves no running mean."""
+    head = LabelFeatures(4, 3)
+    seen = view(0, head)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    found = SurePairs(judged="rows")._of_rows(seen)
+    assert head.training
+    assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
+    torch.testing.assert_close(found[2:3], head.eval()(seen.x[2:3]).detach())
 
 
 def test_growth_follows_the_number_of_epochs():

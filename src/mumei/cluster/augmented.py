@@ -38,6 +38,12 @@ class Pairs(View):
         found = self.nets["encoder"](seen)
         return found[: len(self.x)], found[len(self.x) :]
 
+    def two_copies(self) -> tuple[Tensor, Tensor]:
+        """Return the encoder's features of two altered copies of each row, (b, features) each, both from one pass."""
+        augment, rng = self.nets["augment"], self.at.rng
+        first, second = self.nets["encoder"](torch.cat([augment(self.x, rng), augment(self.x, rng)])).chunk(2)
+        return first, second
+
     @cached_property
     def copy(self) -> Tensor:
         """The encoder's features of one altered copy of each row, alone (b, features)."""
