@@ -36,7 +36,7 @@ def table(tmp_path_factory):
     rows = 8 * (np.arange(60) % 3)[:, None] + rng.normal(50, 1, (60, 3))
     lines = ["id,age,dose,mass", *(f"p{i}," + ",".join(f"{v:.4f}" for v in row) for i, row in enumerate(rows))]
     (folder / "patients.csv").write_text("\n".join(lines))
-    out = folder / "patients.idec"
+    out = folder / "patients.dec"
     assert main(["cluster", "fit", str(folder / "patients.csv"), "--out", str(out), *QUICK]) == 0
     return folder / "patients.csv", out
 
@@ -58,16 +58,16 @@ def images(tmp_path_factory):
 
 def test_fit_writes_model_groups_and_page(table):
     source, out = table
-    names = ["patients.csv", "patients.idec", "patients.idec.csv", "patients.idec.html"]
+    names = ["patients.csv", "patients.dec", "patients.dec.csv", "patients.dec.html"]
     assert sorted(p.name for p in source.parent.iterdir()) == names
     model = mumei.load(out)
-    rows = read_csv(source.parent / "patients.idec.csv")
+    rows = read_csv(source.parent / "patients.dec.csv")
     assert rows[0] == ["id", "cluster", "probability"]
     assert [int(row[1]) for row in rows[1:]] == model.labels_.tolist()
     assert rows[1][0] == "p0"
     assert model.feature_names_in_.tolist() == ["age", "dose", "mass"]
     assert len(model.runs_) == 2
-    page = (source.parent / "patients.idec.html").read_text()
+    page = (source.parent / "patients.dec.html").read_text()
     assert "<h2>The groups</h2>" in page
     assert "p0" in page
 
@@ -92,11 +92,11 @@ def test_the_word_fit_may_be_left_out_and_the_seed_decides(table, tmp_path, caps
 
 
 def test_settings_are_passed_on(table, tmp_path, capsys):
-    words = ["--set", "gamma=0.3", "--set", "activation=tanh", "--latent", "2", "--preprocess", "standard"]
+    words = ["--set", "alpha=2.0", "--set", "activation=tanh", "--latent", "2", "--preprocess", "standard"]
     code, said = run(capsys, "fit", table[0], "--out", tmp_path / "m", *words, *QUICK)
     assert code == 0
     settings = mumei.load(tmp_path / "m").settings_
-    assert (settings["gamma"], settings["activation"], settings["n_latent"]) == (0.3, "tanh", 2)
+    assert (settings["alpha"], settings["activation"], settings["n_latent"]) == (2.0, "tanh", 2)
     assert settings["hidden"] == [8] or settings["hidden"] == (8,)
     assert "columns are standardised: mean 0, variance 1" in said["notes"]
 
@@ -204,7 +204,7 @@ def test_compare_with_labels_for_a_person(images, tmp_path, capsys):
         (["--k", "61"], 2, "more than the 60 rows"),
         (["--seeds", "0"], 2, "n_init"),
         (["--hidden", "wide"], 2, "--hidden"),
-        (["--set", "gama=1"], 2, "Did you mean 'gamma'"),
+        (["--method", "idec", "--set", "gama=1"], 2, "Did you mean 'gamma'"),
         (["--set", "gamma"], 2, "NAME=VALUE"),
         (["--preset", "papr"], 2, "paper"),
         (["--labels", "kinds"], 2, "Did you mean 'kind'"),
@@ -250,15 +250,15 @@ def test_a_model_of_another_kind_is_refused(table, tmp_path, capsys):
 
 
 def test_interrupted(table, tmp_path, capsys, monkeypatch):
-    from mumei.cluster.idec import IDEC
+    from mumei.cluster.dec import DEC
 
     def fit(self, X, y=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(IDEC, "fit", fit)
+    monkeypatch.setattr(DEC, "fit", fit)
     assert main(["cluster", "fit", str(table[0]), "--out", str(tmp_path / "m"), *QUICK]) == 130
     assert "--checkpoints FOLDER" in capsys.readouterr().err
-    assert main(["cluster", "compare", str(table[0]), "--methods", "idec", "--out", str(tmp_path / "c"), *QUICK]) == 130
+    assert main(["cluster", "compare", str(table[0]), "--methods", "dec", "--out", str(tmp_path / "c"), *QUICK]) == 130
     assert "What was finished is kept" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
     assert not (tmp_path / "c" / "comparison.html").exists()

@@ -54,7 +54,7 @@ class Training:
     batch_size
         Rows in a step.
     set
-        Any other setting, NAME=VALUE: gamma=0.2. May be given many times.
+        Any other setting, NAME=VALUE: alpha=2.0. May be given many times.
     """
 
     preset: str = "robust"
@@ -77,7 +77,7 @@ class Training:
         for text in self.set:
             name, equals, value = text.partition("=")
             if not equals or not name:
-                raise UsageError(f"--set {text!r} is not understood; give NAME=VALUE, such as gamma=0.2.")
+                raise UsageError(f"--set {text!r} is not understood; give NAME=VALUE, such as alpha=2.0.")
             found[name.strip().replace("-", "_")] = _value(value)
         return found
 
@@ -124,7 +124,7 @@ def fit(
     source: str,
     *,
     out: Path,
-    method: str = "idec",
+    method: str = "dec",
     k: Annotated[int | None, Parameter(name=["--k", "-k"])] = None,
     seeds: int = 3,
     given: Rows = DEFAULT_ROWS,
