@@ -15,18 +15,18 @@ A row's cluster is the largest entry of its label feature. The probabilities are
 As in the authors' program the head is fully connected k x k layers that begin as the identity, with batch normalisation and
 ReLU, without which all rows begin alike, and the loss is that of altered copies.
 
-Departures: each row has two altered copies, and g in the loss is between the first of one row and the second of another, so
-that a row and itself is a pair as well; `judged="rows"` has r from a pass of its own over the rows as they are, normalised by
-running means, on one batch (the authors took 1,000 rows at a time, and trained on them for five epochs); convolutions are padded
+Departures: `views="copies"` has two altered copies of each row, and g in the loss is between the first of one row and the second
+of another, so that a row and itself is a pair as well; r is judged in a pass of its own over the rows as they are, normalised by
+running means, on one batch (the authors took 1,000 rows at a time, and trained on them for five epochs). Convolutions are padded
 to keep their size; g is kept within 1e-7 of 0 and 1.
 
 `preset="paper"`: the authors' network for MNIST, RMSprop 0.001, batches of 128, copies turned by 10 degrees, moved by 0.1,
 enlarged by 0.05; 46 epochs bring lambda to where u and l meet. The robust default is a smaller network, Adam with a falling
 rate, batches of 50, moves by 0.05, and a lambda that is there after two thirds of the epochs (chosen on scikit-learn's digits
 with their labels). As in the authors' program, pairs between the thresholds are taken as unlike: where they are ignored
-nothing keeps two groups from growing into one. r is judged on the first copies, in the pass that the loss has anyway
-(`judged="copies"`): on those digits, three seeds, ACC 97 (95 to 98), against 69 (30 to 92) judged on rows; and 77 (71 to 83)
-with a loss between a row as it is and one copy, where two digits soon share a cluster.
+nothing keeps two groups from growing into one. And each row stands on one side of g as it is and on the other as an altered
+copy, by chance which (`views="swapped"`), r being judged on the first sides in the same pass: a network that sees altered rows
+alone need not know rows as they are, which are sharper. FIGURES
 
 The ReLUs of the head give rows whose units are all off equal probabilities: a label feature of its own, which goes to no
 cluster rightly. That is one row in 2^k by chance alone: among two or three clusters it is felt (groups are cut in two), so the
@@ -115,19 +115,21 @@ class SurePairs(Term):
         Of lambda, in an epoch.
     unsure : {"ignored", "unlike"}
         What pairs between the thresholds are.
-    judged : {"copies", "rows"}
-        On what r is: the first copies, or the rows as they are.
+    views : {"swapped", "copies"}
+        What the two sides of a pair are: a row and an altered copy by chance, or two altered copies, r judged on rows.
     """
 
     name: ClassVar[str] = "pairs"
     growth: float = 0.0099
     unsure: str = "ignored"
-    judged: str = "copies"
+    views: str = "swapped"
 
     def __call__(self, view: View) -> Tensor:
         """Return the mean over the pairs that count; 0 where there is none."""
-        first, second = view.nets["head"](torch.cat(cast("Pairs", view).two_copies())).float().chunk(2)
-        judged = first.detach() if self.judged == "copies" else self._of_rows(view)
+        seen = cast("Pairs", view)
+        sides = seen.swapped() if self.views == "swapped" else seen.two_copies()
+        first, second = view.nets["head"](torch.cat(sides)).float().chunk(2)
+        judged = first.detach() if self.views == "swapped" else self._of_rows(view)
         upper, lower = thresholds(self.growth * view.at.epoch)
         with full_precision(first):
             alike, g = judged @ judged.T, (first @ second.T).clamp(EDGE, 1.0 - EDGE)
@@ -163,8 +165,9 @@ class DAC(AugmentedClusterer):
         for fewer than five clusters and "relu" for others.
     unsure : {"ignored", "unlike"}, optional
         What pairs between the thresholds are: none of the loss's (the paper), or unlike (the authors' program).
-    judged : {"copies", "rows"}, optional
-        On what it is judged whether two rows are alike: altered copies of them, or the rows as they are (the authors' program).
+    views : {"swapped", "copies"}, optional
+        What the two sides of a pair of rows are: one as it is and one altered, by chance which, or both altered; then it is judged
+        on the rows as they are whether they are alike (the authors' program).
     others
         Those of `mumei.cluster.augmented.AugmentedClusterer`; `DAC.presets()` shows what a preset sets.
 
@@ -180,7 +183,7 @@ class DAC(AugmentedClusterer):
     growth: Any = None
     head_activation: str | None = None
     unsure: str | None = None
-    judged: str | None = None
+    views: str | None = None
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "robust": {
@@ -188,11 +191,11 @@ class DAC(AugmentedClusterer):
             "epochs": 60,
             "growth": "auto",
             "head_activation": "auto",
-            "judged": "copies",
             "learning_rate": 3e-3,
             "rotation": 10.0,
             "shift": 0.05,
             "unsure": "unlike",
+            "views": "swapped",
             "zoom": 0.05,
         },
         "paper": {
@@ -201,12 +204,12 @@ class DAC(AugmentedClusterer):
             "epochs": 46,
             "growth": 1.1 * 0.009,
             "head_activation": "relu",
-            "judged": "rows",
             "optimizer": "rmsprop",
             "rotation": 10.0,
             "schedule": "constant",
             "shift": 0.1,
             "unsure": "ignored",
+            "views": "copies",
             "zoom": 0.05,
         },
     }
@@ -220,10 +223,10 @@ class DAC(AugmentedClusterer):
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the loss of the pairs."""
-        unsure, judged = settings["unsure"], settings["judged"]
+        unsure, views = settings["unsure"], settings["views"]
         one_of("unsure", unsure, ("ignored", "unlike"))
-        one_of("judged", judged, ("copies", "rows"))
-        return [SurePairs(growth=growth_of(settings["growth"], settings["epochs"]), unsure=unsure, judged=judged)]
+        one_of("views", views, ("swapped", "copies"))
+        return [SurePairs(growth=growth_of(settings["growth"], settings["epochs"]), unsure=unsure, views=views)]
 
 
 def growth_of(given: Any, epochs: Any) -> float:
