@@ -44,15 +44,6 @@ class Pairs(View):
         first, second = self.nets["encoder"](torch.cat([augment(self.x, rng), augment(self.x, rng)])).chunk(2)
         return first, second
 
-    def swapped(self) -> tuple[Tensor, Tensor]:
-        """Return the features of each row and of an altered copy of it, (b, features) each, by chance which of them comes first."""
-        augment, rng = self.nets["augment"], self.at.rng
-        seen, copies = augment(self.x), augment(self.x, rng)
-        coins = torch.rand(len(seen), generator=rng, device=seen.device).view(-1, *[1] * (seen.ndim - 1)) < 0.5
-        both = torch.cat([torch.where(coins, seen, copies), torch.where(coins, copies, seen)])
-        first, second = self.nets["encoder"](both).chunk(2)
-        return first, second
-
     @cached_property
     def copy(self) -> Tensor:
         """The encoder's features of one altered copy of each row, alone (b, features)."""

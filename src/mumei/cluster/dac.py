@@ -15,18 +15,16 @@ A row's cluster is the largest entry of its label feature. The probabilities are
 As in the authors' program the head is fully connected k x k layers that begin as the identity, with batch normalisation and
 ReLU, without which all rows begin alike, and the loss is that of altered copies.
 
-Departures: `views="copies"` has two altered copies of each row, and g in the loss is between the first of one row and the second
-of another, so that a row and itself is a pair as well; r is judged in a pass of its own over the rows as they are, normalised by
-running means, on one batch (the authors took 1,000 rows at a time, and trained on them for five epochs). Convolutions are padded
-to keep their size; g is kept within 1e-7 of 0 and 1.
+Departures: g in the loss is between a copy of one row and another copy of the other, so that a row and itself is a pair as well;
+where r is judged in a pass of its own (`judged="apart"`), that is on one batch, normalised by running means (the authors took
+1,000 rows at a time, and trained on them for five epochs). Convolutions are padded to keep their size; g is kept within 1e-7 of 0
+and 1.
 
 `preset="paper"`: the authors' network for MNIST, RMSprop 0.001, batches of 128, copies turned by 10 degrees, moved by 0.1,
 enlarged by 0.05; 46 epochs bring lambda to where u and l meet. The robust default is a smaller network, Adam with a falling
 rate, batches of 50, moves by 0.05, and a lambda that is there after two thirds of the epochs (chosen on scikit-learn's digits
 with their labels). As in the authors' program, pairs between the thresholds are taken as unlike: where they are ignored
-nothing keeps two groups from growing into one. And each row stands on one side of g as it is and on the other as an altered
-copy, by chance which (`views="swapped"`), r being judged on the first sides in the same pass: a network that sees altered rows
-alone need not know rows as they are, which are sharper. FIGURES
+nothing keeps two groups from growing into one. FIGURES
 
 The ReLUs of the head give rows whose units are all off equal probabilities: a label feature of its own, which goes to no
 cluster rightly. That is one row in 2^k by chance alone: among two or three clusters it is felt (groups are cut in two), so the
@@ -115,21 +113,22 @@ class SurePairs(Term):
         Of lambda, in an epoch.
     unsure : {"ignored", "unlike"}
         What pairs between the thresholds are.
-    views : {"swapped", "copies"}
-        What the two sides of a pair are: a row and an altered copy by chance, or two altered copies, r judged on rows.
+    judged : {"copies", "rows", "apart"}
+        What r is judged on: the copies of the loss; the rows as they are, which then are one side of the loss; or the rows as they
+        are in a pass of their own.
     """
 
     name: ClassVar[str] = "pairs"
     growth: float = 0.0099
     unsure: str = "ignored"
-    views: str = "swapped"
+    judged: str = "copies"
 
     def __call__(self, view: View) -> Tensor:
         """Return the mean over the pairs that count; 0 where there is none."""
         seen = cast("Pairs", view)
-        sides = seen.swapped() if self.views == "swapped" else seen.two_copies()
+        sides = seen.features() if self.judged == "rows" else seen.two_copies()
         first, second = view.nets["head"](torch.cat(sides)).float().chunk(2)
-        judged = first.detach() if self.views == "swapped" else self._of_rows(view)
+        judged = self._of_rows(view) if self.judged == "apart" else first.detach()
         upper, lower = thresholds(self.growth * view.at.epoch)
         with full_precision(first):
             alike, g = judged @ judged.T, (first @ second.T).clamp(EDGE, 1.0 - EDGE)
@@ -165,9 +164,9 @@ class DAC(AugmentedClusterer):
         for fewer than five clusters and "relu" for others.
     unsure : {"ignored", "unlike"}, optional
         What pairs between the thresholds are: none of the loss's (the paper), or unlike (the authors' program).
-    views : {"swapped", "copies"}, optional
-        What the two sides of a pair of rows are: one as it is and one altered, by chance which, or both altered; then it is judged
-        on the rows as they are whether they are alike (the authors' program).
+    judged : {"copies", "rows", "apart"}, optional
+        On what it is judged whether two rows are alike: altered copies of them; the rows as they are, beside which the loss then has
+        one copy; or the rows as they are in a pass of their own (the authors' program).
     others
         Those of `mumei.cluster.augmented.AugmentedClusterer`; `DAC.presets()` shows what a preset sets.
 
@@ -183,7 +182,7 @@ class DAC(AugmentedClusterer):
     growth: Any = None
     head_activation: str | None = None
     unsure: str | None = None
-    views: str | None = None
+    judged: str | None = None
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "robust": {
@@ -191,11 +190,11 @@ class DAC(AugmentedClusterer):
             "epochs": 60,
             "growth": "auto",
             "head_activation": "auto",
+            "judged": "copies",
             "learning_rate": 3e-3,
             "rotation": 10.0,
             "shift": 0.05,
             "unsure": "unlike",
-            "views": "swapped",
             "zoom": 0.05,
         },
         "paper": {
@@ -204,12 +203,12 @@ class DAC(AugmentedClusterer):
             "epochs": 46,
             "growth": 1.1 * 0.009,
             "head_activation": "relu",
+            "judged": "apart",
             "optimizer": "rmsprop",
             "rotation": 10.0,
             "schedule": "constant",
             "shift": 0.1,
             "unsure": "ignored",
-            "views": "copies",
             "zoom": 0.05,
         },
     }
@@ -223,10 +222,10 @@ class DAC(AugmentedClusterer):
 
     def terms(self, settings: Mapping[str, Any]) -> Sequence[Term]:
         """Return the loss of the pairs."""
-        unsure, views = settings["unsure"], settings["views"]
+        unsure, judged = settings["unsure"], settings["judged"]
         one_of("unsure", unsure, ("ignored", "unlike"))
-        one_of("views", views, ("swapped", "copies"))
-        return [SurePairs(growth=growth_of(settings["growth"], settings["epochs"]), unsure=unsure, views=views)]
+        one_of("judged", judged, ("copies", "rows", "apart"))
+        return [SurePairs(growth=growth_of(settings["growth"], settings["epochs"]), unsure=unsure, judged=judged)]
 
 
 def growth_of(given: Any, epochs: Any) -> float:
