@@ -73,11 +73,11 @@ def test_a_thousand_steps_at_ten_times_the_learning_rate_give_no_nan(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("crash", [2, 9, 17])
-def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(method, crash, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("crash", "images"), [(2, False), (9, False), (17, False), (2, True), (27, True)])
+def test_a_fit_that_was_stopped_goes_on_to_the_same_bits(method, crash, images, tmp_path, monkeypatch):
     """Crashes fall in the pre-training (of ADEC) and in the game, within an epoch and at its end."""
     monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 1e-6)
-    X, _ = blobs(80)
+    X = np.random.default_rng(0).normal(size=(80, 6, 6)) if images else blobs(80)[0]
     given = {"epochs": 10, "batch_size": 20}
     calm = small(method, **given).fit(X)
     count, steps = train._Loop._count, []

@@ -81,25 +81,27 @@ def slow(self, values, rows):
     time.sleep(pause)
 train._Loop._count = slow
 method = getattr(importlib.import_module(f"mumei.cluster.{sys.argv[1].lower()}"), sys.argv[1])
-X, _ = blobs(70)
-model = method(n_clusters=3, hidden=(16,), epochs=4, batch_size=16, random_state=0, out=sys.argv[2]).fit(X)
+X = np.random.default_rng(0).normal(size=(70, 6, 6)) if sys.argv[4] == "images" else blobs(70)[0]
+given = {"hidden": (16,), "convolutions": (4, "pool", 6)}
+model = method(n_clusters=3, epochs=4, batch_size=16, random_state=0, out=sys.argv[2], **given).fit(X)
 print("labels", model.transform(X).tobytes().hex(), model.predict_proba(X).tobytes().hex())
 """
 
 
+@pytest.mark.parametrize("kind", ["rows", "images"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_fit_goes_on_to_the_same_bits(method, tmp_path):
+def test_a_killed_fit_goes_on_to_the_same_bits(method, kind, tmp_path):
     command = [sys.executable, "-c", SCRIPT, method.__name__]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
     options: Any = {"text": True, "env": environment, "stdout": subprocess.PIPE}
-    calm = subprocess.run([*command, str(tmp_path / "calm"), "0"], check=True, **options).stdout.split("\n")
+    calm = subprocess.run([*command, str(tmp_path / "calm"), "0", kind], check=True, **options).stdout.split("\n")
     assert calm.count("step") == 16
-    killed = subprocess.Popen([*command, str(tmp_path / "out"), "0.05"], **options)
+    killed = subprocess.Popen([*command, str(tmp_path / "out"), "0.05", kind], **options)
     for _ in range(7):  # in the middle of the second epoch
         assert killed.stdout.readline() == "step\n"
     time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert "labels" not in killed.communicate()[0]
-    again = subprocess.run([*command, str(tmp_path / "out"), "0"], check=True, **options).stdout.split("\n")
+    again = subprocess.run([*command, str(tmp_path / "out"), "0", kind], check=True, **options).stdout.split("\n")
     assert again[-2] == calm[-2]
     assert 8 <= again.count("step") <= 11

@@ -173,8 +173,10 @@ def test_a_killed_process_leaves_a_checkpoint_that_loads(tmp_path):
 
 
 def trained(optimizer_class, **options):
+    """A net whose convolution has its weights with channels last, so in another order than files have."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    pixels = [nn.Unflatten(1, (3, 1, 1)), nn.Conv2d(3, 4, 3, padding=1), nn.Flatten()]
+    net = nn.Sequential(*pixels, nn.BatchNorm1d(4), nn.Linear(4, 1)).to(memory_format=torch.channels_last)
     return net, optimizer_class(net.parameters(), lr=0.01, **options)
 
 

@@ -37,7 +37,7 @@ def test_a_failed_fit_changes_nothing():
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     class Known(Objective):
         def state_dict(self):
-            return {"settings": {"gamma": 0.1}}
+            return {"settings": {"gamma": 0.1, "shape": (2, 3)}}
 
     net = torch.nn.Linear(2, 1)
     fit(
@@ -46,10 +46,10 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
         TrainConfig(epochs=1),
         out=tmp_path,
     )
-    same_settings(tmp_path, {"gamma": 0.1})
+    same_settings(tmp_path, {"gamma": 0.1, "shape": (2, 3)})
     same_settings(None, {"gamma": 0.2})
     with pytest.raises(UsageError, match=r"gamma: 0\.1 then, 0\.2 now"):
-        same_settings(tmp_path, {"gamma": 0.2})
+        same_settings(tmp_path, {"gamma": 0.2, "shape": (2, 3)})
 
 
 def test_values_as_json_has_them():

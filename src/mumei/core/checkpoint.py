@@ -242,6 +242,20 @@ def restore_optimizers(
             for group, own in zip(rest[name]["groups"], optimizer.param_groups, strict=True)
         ]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out(optimizer)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give each entry of a parameter's shape the parameter's strides.
+
+    Files have all tensors in rows; a convolution's weights may lie with channels last, and fused optimisers pair elements by
+    their places in memory: moments in another order would be other elements' moments.
+    """
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                laid = torch.empty_strided(value.shape, parameter.stride(), dtype=value.dtype, device=value.device)
+                entries[key] = laid.copy_(value)
 
 
 class MetricsLog:
