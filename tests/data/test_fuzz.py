@@ -28,7 +28,10 @@ def fuzz(*arguments: str) -> list[dict]:
 
 
 def test_every_reader_has_a_valid_input_and_survives_the_first_changes():
-    found = fuzz("--seconds", "0.3")
+    for seconds in ("0.3", "3"):  # on a busy machine a reader may get no turn in the shorter time
+        found = fuzz("--seconds", seconds)
+        if all(f["read"] and f["refused"] for f in found):
+            break
     assert [f["reader"] for f in found] == list(READERS)
     assert all(f["read"] and f["refused"] for f in found)
 
