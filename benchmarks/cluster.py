@@ -6,7 +6,7 @@
 Speed: a 784-500-500-2000-10 autoencoder on MNIST, batches of 256, Adam: `fit` of DEC and IDEC beside ClustPy's DEC and IDEC,
 whole estimators as a user calls them. Seconds of CPU time an epoch are differences: a fit with `--epochs` more epochs of one
 phase less the short fit, so that k-means and set-up drop out. Ours has a Q of all rows before each epoch; ClustPy has none.
-Activations are leaky ReLUs, the clustering's rate is 1e-4, weights and biases begin as torch draws them: in both, as ClustPy has it.
+Activations are leaky ReLUs, the clustering's rate is 1e-4, weights and biases begin as torch draws them, as ClustPy has it.
 Contenders take turns, `--repeats` times, and medians are shown.
 
 The limit is the products of a step alone, forward and backward, by the quickest float32 product that torch has here.
@@ -47,7 +47,10 @@ DATA = Path(os.environ.get("MUMEI_DATA", Path(__file__).resolve().parents[2] / "
 SIZES, BATCH, K = (784, 500, 500, 2000, 10), 256, 10
 CONTENDERS = {"dec": DEC, "idec": IDEC}
 RATES = {"learning_rate": 1e-4}  # of the clustering, the peer's
-NET = {"activation": "leaky_relu", "weights": "torch"}  # the peer's too; with biases of 0 a code is half as wide after ten epochs
+NET = {
+    "activation": "leaky_relu",
+    "weights": "torch",
+}  # the peer's too; with biases of 0 a code is half as wide after ten epochs
 
 
 def load(count: int) -> tuple[np.ndarray, np.ndarray | None, str]:

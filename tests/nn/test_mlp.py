@@ -72,7 +72,7 @@ def test_weights_have_the_spread_of_their_formula(options, deviation):
 
 
 def test_the_start_of_torch_has_biases_too():
-    """Expected: weights and biases as `torch.nn.Linear` draws them, both with deviation sqrt(1 / (3 inputs)) and no further out."""
+    """Expected: weights and biases as `torch.nn.Linear` has them, both with deviation sqrt(1 / (3 inputs)) and no further out."""
     layer, theirs = MLP((400, 30_000), init="torch").layers[0], torch.nn.Linear(400, 30_000)
     for own, other in ((layer.weight, theirs.weight), (layer.bias, theirs.bias)):
         assert float(own.detach().std()) == pytest.approx((1 / 1200) ** 0.5, rel=0.02)

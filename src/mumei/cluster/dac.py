@@ -116,8 +116,8 @@ class SurePairs(Term):
     unsure : {"ignored", "unlike"}
         What pairs between the thresholds are.
     judged : {"rows", "copies", "apart"}
-        What r is judged on: the rows as they are, which then are one side of the loss; the copies of the loss; or the rows as they
-        are in a pass of their own.
+        What r is judged on: the rows as they are, which then are one side of the loss; the loss's copies; or the rows as they are
+        in a pass of their own.
     """
 
     name: ClassVar[str] = "pairs"

@@ -38,7 +38,7 @@ def own_memory(net: nn.Module) -> None:
 
 
 def same_settings(out: Any, now: dict[str, Any]) -> None:
-    """Raise `UsageError` where a folder holds checkpoints whose method's state has other "settings", compared as JSON has them."""
+    """Raise `UsageError` where a folder holds checkpoints whose method's state has other "settings", both as JSON has them."""
     now = plain(now)
     existing = [] if out is None else checkpoint.existing(Path(out) / "checkpoints")
     for path in reversed(existing):
