@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from cluster_toys import SMALL, blobs
+from sklearn.datasets import load_digits
 
 from mumei.cluster.dec import DEC
 from mumei.cluster.pretraining import Cache
@@ -42,3 +44,14 @@ def test_a_target_that_is_none_is_refused_before_anything_is_trained(monkeypatch
     monkeypatch.setattr(DEC, "pretrain", lambda *given: pytest.fail("it was trained"))
     with pytest.raises(UsageError, match="Did you mean 'running'"):
         DEC(**SMALL, target="runing").fit(blobs()[0])
+
+
+@pytest.mark.parametrize(("passes", "together"), [(1, True), (60, False)])
+def test_groups_that_run_together_are_spoken_of(passes, together):
+    X = load_digits().data[:600].astype(np.float32)
+    rate = {"learning_rate": 1e-3, "schedule": "constant", "weights": "uniform", "tol": 0.0}
+    shape = {"hidden": (128, 128, 256), "pretrain_epochs": passes, "epochs": 3, "batch_size": 64}
+    model = DEC(n_clusters=10, **shape, options=rate, random_state=0).fit(X)
+    largest = np.bincount(model.labels_).max() / len(X)
+    assert (largest > 0.5) == together
+    assert any(f"holds {largest:.0%} of the rows" in note for note in model.notes_) == together

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mumei.cluster.assignment import StudentCentres, log_soft_assignment, target_distribution
 from mumei.cluster.drivers import OneOptimizer, Player, TakingTurns, cosine_of_gradients, in_blocks
-from mumei.cluster.terms import KlTarget, Reconstruction, Term
+from mumei.cluster.terms import KlRunning, KlTarget, Reconstruction, Term
 from mumei.core.batches import Rows
 from mumei.core.train import TrainConfig, fit
 
@@ -41,8 +41,31 @@ class Plain:
         self.seen = q
         return {"target": target_distribution(q)}
 
+    def seen_in_training(self, settings):
+        return False
+
     def reseed(self, nets, cluster, z):
         nets["head"].reseed(cluster, z)
+
+
+class Running(Plain):
+    """One whose terms remember nothing of single rows."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def terms(self, settings):
+        return [KlRunning()]
+
+    def drift_terms(self, settings):
+        return None
+
+    def remember(self, q, settings):
+        self.looks += 1
+        return {"frequencies": q.mean(0)}
+
+    def seen_in_training(self, settings):
+        return True
 
 
 def networks(centres: Tensor | None = None) -> dict[str, nn.Module]:
@@ -57,8 +80,10 @@ def networks(centres: Tensor | None = None) -> dict[str, nn.Module]:
     return nets
 
 
-def driver(settings: dict[str, Any] | None = None, centres: Tensor | None = None) -> OneOptimizer:
-    return OneOptimizer(Plain(), networks(centres), {**SETTINGS, **(settings or {})}, 0, {})
+def driver(
+    settings: dict[str, Any] | None = None, centres: Tensor | None = None, method: type[Plain] = Plain
+) -> OneOptimizer:
+    return OneOptimizer(method(), networks(centres), {**SETTINGS, **(settings or {})}, 0, {})
 
 
 def test_the_target_is_of_all_rows_before_each_epoch():
@@ -88,6 +113,40 @@ def test_it_stops_before_an_update_where_labels_have_settled():
     labels = in_blocks(Plain().assign, made.nets, Rows(X)).argmax(1)
     assert torch.equal(labels, made.labels)
     assert found.epochs[-1]["loss"] == pytest.approx(found.epochs[-1]["kl"])
+
+
+def test_labels_of_an_epochs_steps_stand_for_a_look_at_all_rows():
+    made = driver(method=Running)
+    told = []
+
+    def look(at, values):
+        told.append((at.rows, made.seen[at.rows].clone(), made.labels.clone()))
+
+    found = fit(made, X, TrainConfig(epochs=4, batch_size=16, learning_rate=0.05), on_step=look)
+    assert (made.owner.looks, made.counts["refreshes"], len(told)) == (1, 4, 12)
+    for epoch in (1, 2, 3):  # what a look back has is what the three steps before it gave, row by row
+        expected = torch.full((40,), -1)
+        for rows, labels, _ in told[3 * epoch - 3 : 3 * epoch]:
+            expected[rows] = labels
+        assert torch.equal(told[3 * epoch][2], expected)
+        changed = float((expected != told[3 * epoch - 1][2]).float().mean())
+        assert found.epochs[epoch]["changed"] == pytest.approx(changed)
+    assert any(record["changed"] for record in found.epochs[1:])
+
+
+def test_labels_of_steps_settle_as_those_of_a_look_do():
+    made = driver({"tol": 0.5}, method=Running)
+    found = fit(made, X, TrainConfig(epochs=50, batch_size=16, learning_rate=1e-6))
+    # The third: the first pass's labels were compared with those of a look, half an epoch older than a pass's.
+    assert (found.stopped, made.counts["refreshes"], made.owner.looks, found.steps) == ("method", 3, 1, 7)
+    assert torch.equal(made.labels, in_blocks(Plain().assign, made.nets, Rows(X)).argmax(1))
+
+
+def test_where_a_cluster_is_empty_all_rows_are_looked_at():
+    far = torch.tensor([[0.0, 0.0], [1e4, 1e4], [-1e4, 1e4]])
+    made = driver({"empty": "keep"}, far, Running)
+    fit(made, X, TrainConfig(epochs=3, batch_size=16, learning_rate=1e-6))
+    assert (made.owner.looks, made.counts) == (3, {"refreshes": 3, "emptied": 6, "reseeded": 0})
 
 
 def test_emptied_clusters_begin_anew_or_are_left_and_counted():
@@ -129,8 +188,12 @@ def test_drift_is_watched_without_a_change_to_the_training():
     assert torch.equal(with_drift.nets["encoder"].weight, without.nets["encoder"].weight)
 
 
-def test_a_crash_at_any_step_resumes_to_the_same_bits(tmp_path):
-    calm = driver({"refresh": 2})
+@pytest.mark.parametrize(("method", "refresh"), [(Plain, 2), (Running, "epoch")])
+def test_a_crash_at_any_step_resumes_to_the_same_bits(tmp_path, method, refresh):
+    def made():
+        return driver({"refresh": refresh}, method=method)
+
+    calm = made()
     fit(calm, X, TrainConfig(epochs=3, batch_size=16))
     for crash in (1, 3, 4, 7):
 
@@ -138,15 +201,17 @@ def test_a_crash_at_any_step_resumes_to_the_same_bits(tmp_path):
             if at.step == crash:
                 raise KeyboardInterrupt
 
-        broken, out = driver({"refresh": 2}), tmp_path / str(crash)
+        broken, out = made(), tmp_path / str(crash)
         config = TrainConfig(epochs=3, batch_size=16, checkpoint_steps=1)
         with pytest.raises(KeyboardInterrupt):
             fit(broken, X, config, out=out, on_step=stop)
-        resumed = driver({"refresh": 2})
+        resumed = made()
         found = fit(resumed, X, config, out=out)
         assert found.resumed_from == crash
         assert resumed.counts == calm.counts
-        assert torch.equal(resumed.memory["target"], calm.memory["target"])
+        assert all(torch.equal(resumed.memory[k], v) for k, v in calm.memory.items())
+        assert torch.equal(resumed.labels, calm.labels)
+        assert resumed.watched == calm.watched
         assert torch.equal(resumed.nets["encoder"].weight, calm.nets["encoder"].weight)
 
 

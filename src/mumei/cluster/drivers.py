@@ -5,6 +5,9 @@ and what the terms are to remember until the next one (DEC's target P, say). It 
 epoch. Training stops at a refresh where fewer than `tol` of the labels changed; that step makes no update, so the labels that
 were judged are those of the fitted model. No true label is ever looked at.
 
+Where the terms remember nothing of single rows (`seen_in_training`), a refresh before each epoch looks at all rows once, at the
+start and wherever a cluster may be empty; else it takes the labels that the epoch's own steps gave, which cost nothing.
+
 All that a killed run needs beside its weights is in `state_dict`, so that a resumed one repeats it bit for bit.
 """
 
@@ -56,6 +59,10 @@ class Clustering(Protocol):
 
     def remember(self, q: Tensor, settings: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return what the terms need until the next refresh, one row for each row of Q (n, k)."""
+        ...
+
+    def seen_in_training(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether an epoch's steps see all that a refresh would."""
         ...
 
     def reseed(self, nets: Nets, cluster: int, z: Tensor) -> None:
@@ -124,9 +131,13 @@ class Driver:
         self.owner, self.nets, self.settings, self.seed, self.identity = owner, nets, settings, seed, identity
         self.memory: dict[str, Tensor] = {}
         self.labels: Tensor | None = None
+        self.clusters = 0
         self.watched: dict[str, float] = {}
         self.counts = {"refreshes": 0, "emptied": 0, "reseeded": 0}
         self.due = False
+        self.looks_back = settings["refresh"] == "epoch" and owner.seen_in_training(settings)
+        self.seen: Tensor | None = None  # the label that each row had when a step last saw it
+        self.fresh = True  # no pass has been compared with another yet
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the networks."""
@@ -150,7 +161,7 @@ class Driver:
         if self.due or (every != "epoch" and at.step % every == 0):
             self.due = False
             with full_precision(batch[0]):
-                settled = self.refresh(batch, at)
+                settled = self.refresh(batch, at) if self.seen is None else self._look_back(self.seen, batch, at)
             if settled:
                 at.stop()
                 with evaluating(at.nets):  # so that running means of normalisation stay too
@@ -176,14 +187,29 @@ class Driver:
         if moved:
             self._reseed(empty, q, sizes, at)
             q = self._assign_all(at)
-        labels = q.argmax(1)
-        changed = 1.0 if self.labels is None else float((labels != self.labels).float().mean())
-        settled = self.labels is not None and not moved and changed < self.settings["tol"]
-        self.labels, self.memory = labels, self.owner.remember(q, self.settings)
+        labels, self.memory = q.argmax(1), self.owner.remember(q, self.settings)
+        if self.looks_back:
+            self.seen, self.fresh = labels.clone(), True
+        settled = self._settled(labels, sizes, batch, at)
+        return settled and not moved
+
+    def _look_back(self, seen: Tensor, batch: tuple[Tensor, ...], at: At) -> bool:
+        """Do as `refresh` by the labels of the last epoch's steps; return whether they have settled."""
+        sizes = torch.bincount(seen, minlength=self.clusters)
+        if not sizes.all():
+            return self.refresh(batch, at)
+        # Between a look and the pass that follows it rows had half an epoch to change on average: too little to judge by.
+        judged, self.fresh = not self.fresh, False
+        return self._settled(seen.clone(), sizes, batch, at) and judged
+
+    def _settled(self, labels: Tensor, sizes: Tensor, batch: tuple[Tensor, ...], at: At) -> bool:
+        """Keep the labels and what is told of them; return whether fewer than `tol` changed."""
+        before, self.labels, self.clusters = self.labels, labels, len(sizes)
+        changed = 1.0 if before is None else float((labels != before).float().mean())
         self.counts["refreshes"] += 1
-        self.watched = {"changed": changed, "empty": float(len(empty)), "smallest": float(sizes.min())}
+        self.watched = {"changed": changed, "empty": float((sizes == 0).sum()), "smallest": float(sizes.min())}
         self.watched |= self._drift(batch, at)
-        return settled
+        return before is not None and changed < self.settings["tol"]
 
     def _assign_all(self, at: At) -> Tensor:
         return in_blocks(self.owner.assign, at.nets, at.data, at.runtime.device)
@@ -216,14 +242,15 @@ class Driver:
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs beside the weights."""
         kept = {f"memory.{k}": v for k, v in self.memory.items()}
-        if self.labels is not None:
-            kept["labels"] = self.labels
-        return {**kept, "watched": self.watched, "counts": self.counts, "settings": self.identity}
+        kept |= {k: v for k, v in (("labels", self.labels), ("seen", self.seen)) if v is not None}
+        told = {"clusters": self.clusters, "fresh": self.fresh, "watched": self.watched, "counts": self.counts}
+        return {**kept, **told, "settings": self.identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""
         self.memory = {k.removeprefix("memory."): v.clone() for k, v in state.items() if k.startswith("memory.")}
-        self.labels = state["labels"].clone() if "labels" in state else None
+        self.labels, self.seen = (state[k].clone() if k in state else None for k in ("labels", "seen"))
+        self.clusters, self.fresh = state.get("clusters", 0), state.get("fresh", True)
         self.watched, self.counts = dict(state["watched"]), dict(state["counts"])
 
 
@@ -246,6 +273,8 @@ class OneOptimizer(Driver):
             for term in self.terms:
                 if term.name in parts:
                     term.after(view)
+            if self.seen is not None:
+                self.seen[at.rows] = view.log_q.detach().argmax(1).to(self.seen.device)
         return Loss(total, parts)
 
 

@@ -38,6 +38,7 @@ written. A field of None means "what the preset says"; a setting without a field
 5. `remember(q, settings)` is called at each refresh with Q (n, k) of all rows; what it returns (a tensor with one row for each
    training row) is at `view.remembered(name)`. Where a refresh needs more (k-means on features, thresholds, an M step),
    subclass the driver and extend `refresh`; what it keeps goes into `memory` or `state_dict`, so that a killed fit resumes.
+   Where nothing is kept by row, `seen_in_training` may say so, which spares the looks.
 6. `assign(nets, x)` (b, k) must not depend on the rest of the block: networks are in evaluation mode then. All randomness
    comes from `run.seed` by name, or from `at.rng` within a step.
 7. Register it ("cluster/name", tags "estimator", "table", "offline"): the conformance kit and scikit-learn's checks then run on
@@ -73,6 +74,7 @@ from mumei.core.inputs import read_rows, unpack
 from mumei.core.progress import SILENT
 from mumei.core.train import fit as train
 
+RUN_TOGETHER = 0.5  # share of the rows from which on a cluster that doubled is spoken of
 SPACE = 20  # principal components in which clusters are counted
 LENGTH = ("epochs", "steps", "pretrain_epochs", "pretrain_steps")  # may differ between a run and its resumption
 
@@ -96,7 +98,8 @@ class Clusterer(Outputs, BaseEstimator):
     learning_rate : float, optional
         Of the clustering phase.
     refresh : int or "epoch", optional
-        Steps between two looks at all rows.
+        Steps between two looks at all rows; "epoch" has one before each epoch, or takes the labels that the last epoch's steps
+        gave where a method needs no more than those (DEC by default).
     tol : float, optional
         Training stops when a smaller share of the labels changed between two of these looks; 0 never stops.
     n_init : int
@@ -242,6 +245,10 @@ class Clusterer(Outputs, BaseEstimator):
 
     def finish(self, nets: dict[str, nn.Module], run: Run) -> None:
         """Do what comes after the last step, in place (a last k-means, say); nothing by default."""
+
+    def seen_in_training(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether an epoch's steps see all that a refresh of all rows would: nothing is remembered by row."""
+        return False
 
     def drift_terms(self, settings: Mapping[str, Any]) -> tuple[Sequence[Term], Sequence[Term]] | None:
         """Return the two losses whose gradients in "encoder" are compared at each refresh; none by default."""
@@ -401,6 +408,13 @@ class Clusterer(Outputs, BaseEstimator):
         if best.counts.get("emptied"):
             done = f"{best.counts['reseeded']} began anew" if best.counts["reseeded"] else "they were left alone"
             self.notes_.append(f"clusters were empty at a refresh {best.counts['emptied']} times; {done}")
+        if best.first is not None:
+            began, ended = (np.unique(found, return_counts=True)[1].max() / len(found) for found in (best.first, best.labels))
+            if ended >= RUN_TOGETHER and ended >= 2 * began:
+                self.notes_.append(
+                    f"the largest cluster holds {ended:.0%} of the rows, {began:.0%} where the clustering began: groups "
+                    "have run together; pre-train longer, or give a lower learning_rate"
+                )
         if best.stopped == "finished" and self.settings_["tol"] > 0:
             self.notes_.append(f"training ended after {self.n_iter_} epochs, before the labels had settled")
         if len(self.runs_) == 1:
