@@ -4,7 +4,8 @@
         [--methods kmeans pca+kmeans ae+kmeans dec ...] [--seeds 0 1 2] [--set precision=bf16] [--cache DIR]
     python reproduce/deep_clustering_table.py show --results reproduce/deep_clustering_table.jsonl
 
-That file holds what was measured on 2026-11-26 and 27 on one Zen 5 core, with `--set precision=bf16`.
+That file holds what was measured on 2026-11-26 and 27 on one core, of a Zen 5 or a Zen 4 (so CPU seconds
+are not one machine's), with `--set precision=bf16`.
 
 "run" takes every method with its robust default and appends each run's figures to the file as one line of JSON as soon as it is
 done; runs that the file has already are passed over, so a killed table goes on. Data sets, preparation and figures are those of
