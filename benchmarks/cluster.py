@@ -1,11 +1,12 @@
 """Deep clustering beside ClustPy, on one thread, in one run.
 
     pip install -r benchmarks/requirements-cluster.txt
-    python benchmarks/cluster.py [--rows 10000] [--epochs 2] [--repeats 3] [--threads 1] [--seeds 3] [--only speed|accuracy|paired] [--json]
+    python benchmarks/cluster.py [--rows 10000] [--epochs 2] [--repeats 3] [--threads 1]
+        [--seeds 3] [--only speed|accuracy|paired] [--methods dec idec] [--json]
 
 Speed: a 784-500-500-2000-10 autoencoder on MNIST, batches of 256, Adam: `fit` of DEC and IDEC beside ClustPy's DEC and IDEC,
 whole estimators as a user calls them. Seconds of CPU time an epoch are differences: a fit with `--epochs` more epochs of one
-phase less the short fit, so that k-means and set-up drop out. Ours has a Q of all rows before each epoch; ClustPy has none.
+phase less the short fit, so that k-means and set-up drop out. Our IDEC has a Q of all rows before each epoch; ClustPy has none.
 Activations are leaky ReLUs, the clustering's rate is 1e-4, weights and biases begin as torch draws them, as ClustPy has it.
 Contenders take turns, `--repeats` times, and medians are shown.
 
@@ -239,7 +240,7 @@ def limit(phase: str, *, bf16: bool) -> float:
             product(x, w)
 
     once = quickest(step, rounded if bf16 else plain)
-    return BATCH / (once if phase == "pre-training" else once + quickest(refresh, plain))
+    return BATCH / (once + quickest(refresh, plain) if phase == "idec" else once)
 
 
 def quickest(call: Callable[[Product, list[list[Tensor]]], None], made: list[list[Tensor]], repeats: int = 15) -> float:
@@ -298,7 +299,9 @@ def paired(options: argparse.Namespace, programs: dict[str, Callable[..., np.nda
                     scores.setdefault(program, {}).setdefault(score, []).append(100 * value)
             print(name, seed, {p: round(each["acc"][-1], 1) for p, each in scores.items()}, file=sys.stderr, flush=True)
         for program, each in scores.items():
-            found[f"{name}, {program}"] = {k: {"mean": statistics.mean(v), "each": v} for k, v in each.items() if k in SCORES}
+            found[f"{name}, {program}"] = {
+                k: {"mean": statistics.mean(v), "each": v} for k, v in each.items() if k in SCORES
+            }
         for program in set(programs) - {"clustpy"}:
             found[f"{name}, {program} less clustpy"] = {
                 k: difference(scores[program][k], scores["clustpy"][k]) for k in SCORES

@@ -16,9 +16,9 @@ The robust default departs further: Adam with a falling rate in both phases, no 
 emptied cluster begins anew at a row of the largest one. P is made anew for each batch of its own Q, with f_j a running mean that
 begins as that of all rows (`target="running"`): a P that is held lags behind in so few steps (MNIST, seed 1, the same
 rate of 1e-4: ACC 0.88 and NMI 0.80 with a held P, 0.89 and 0.85 with a running one). Its rate is lower than other methods', for
-no reconstruction holds the code (held, at 1e-3: 0.86 and 0.77). After a pre-training of a few dozen steps Q is nearly uniform, and
-running frequencies, which come a little late, let groups run together where a held P does not: `notes_` speaks of it. All rows are
-looked at once, before the first step; from then on an epoch's steps show the labels and the frequencies, which spares a quarter
+no reconstruction holds the code (held, at 1e-3: 0.86 and 0.77). After a pre-training of a few dozen steps Q is nearly uniform,
+and running frequencies, which come a little late, let groups run together where a held P does not: `notes_` speaks of it. All
+rows are looked at once, before the first step; from then on an epoch's steps show labels and frequencies, which spares a quarter
 of the products.
 """
 

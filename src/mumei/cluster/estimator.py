@@ -409,7 +409,9 @@ class Clusterer(Outputs, BaseEstimator):
             done = f"{best.counts['reseeded']} began anew" if best.counts["reseeded"] else "they were left alone"
             self.notes_.append(f"clusters were empty at a refresh {best.counts['emptied']} times; {done}")
         if best.first is not None:
-            began, ended = (np.unique(found, return_counts=True)[1].max() / len(found) for found in (best.first, best.labels))
+            began, ended = (
+                np.unique(found, return_counts=True)[1].max() / len(found) for found in (best.first, best.labels)
+            )
             if ended >= RUN_TOGETHER and ended >= 2 * began:
                 self.notes_.append(
                     f"the largest cluster holds {ended:.0%} of the rows, {began:.0%} where the clustering began: groups "
