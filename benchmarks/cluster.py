@@ -10,8 +10,8 @@ phase less the short fit, so that k-means and set-up drop out. Our IDEC has a Q 
 Activations are leaky ReLUs, the clustering's rate is 1e-4, weights and biases begin as torch draws them, as ClustPy has it.
 Contenders take turns, `--repeats` times, and medians are shown.
 
-Ours runs twice: in float32, as ClustPy does, and with `precision="bf16"` (weights, optimiser, k-means and all that is judged
-stay float32; the products of a step are rounded), where the processor multiplies bfloat16.
+Ours runs twice: in float32, as ClustPy does, and with `precision="bf16"` (weights, optimiser, k-means and the labels that come
+out stay float32; the products of a step are rounded), where the processor multiplies bfloat16.
 
 The limit is the products of a step alone, forward and backward, by the quickest product of that precision that torch has here.
 
