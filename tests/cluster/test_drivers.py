@@ -142,6 +142,19 @@ def test_labels_of_steps_settle_as_those_of_a_look_do():
     assert torch.equal(made.labels, in_blocks(Plain().assign, made.nets, Rows(X)).argmax(1))
 
 
+@pytest.mark.parametrize("crash", [2, 4, 6])
+def test_a_crash_does_not_move_the_pass_that_settles(tmp_path, crash):
+    def stop(at, values):
+        if at.step == crash:
+            raise KeyboardInterrupt
+
+    config = TrainConfig(epochs=50, batch_size=16, learning_rate=1e-6, checkpoint_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(driver({"tol": 0.5}, method=Running), X, config, out=tmp_path, on_step=stop)
+    found = fit(driver({"tol": 0.5}, method=Running), X, config, out=tmp_path)
+    assert (found.resumed_from, found.stopped, found.steps) == (crash, "method", 7)
+
+
 def test_where_a_cluster_is_empty_all_rows_are_looked_at():
     far = torch.tensor([[0.0, 0.0], [1e4, 1e4], [-1e4, 1e4]])
     made = driver({"empty": "keep"}, far, Running)

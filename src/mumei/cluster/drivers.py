@@ -6,7 +6,8 @@ epoch. Training stops at a refresh where fewer than `tol` of the labels changed;
 were judged are those of the fitted model. No true label is ever looked at.
 
 Where the terms remember nothing of single rows (`seen_in_training`), a refresh before each epoch looks at all rows once, at the
-start and wherever a cluster may be empty; else it takes the labels that the epoch's own steps gave, which cost nothing.
+start and wherever a cluster may be empty; else it takes the labels that the epoch's own steps gave, which cost nothing. What is
+judged then are two passes, the later one up to an epoch older than the model; the fitted model's labels are worked out anew.
 
 All that a killed run needs beside its weights is in `state_dict`, so that a resumed one repeats it bit for bit.
 """
