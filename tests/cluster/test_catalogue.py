@@ -26,6 +26,13 @@ def test_make_puts_settings_where_they_belong():
         catalogue.make("idec", {"gama": 1})
 
 
+@pytest.mark.parametrize("name", ["learns", "PRESETS", "driver_class"])
+def test_what_belongs_to_the_class_is_no_setting(name):
+    with pytest.raises(UsageError, match=f"unknown setting '{name}'") as error:
+        catalogue.make("dec", {name: 1})
+    assert "COMMON" not in str(error.value).partition("Allowed")[2]
+
+
 def test_shared_settings_go_to_the_methods_that_have_them():
     assert catalogue.shared(["dec", "idec"], {"gamma": 0.2, "epochs": 3}) == {
         "dec": {"epochs": 3},

@@ -5,6 +5,7 @@ Families are those of the survey (Ren and others 2022): by what is trained befor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,11 +80,11 @@ def make(name: str, settings: Mapping[str, Any] | None = None, **arguments: Any)
         No such method, or no such setting.
     """
     method = registry.resolve(f"cluster/{check_name(name)}")
-    fields = method.__dataclass_fields__
+    fields = {field.name for field in dataclasses.fields(method)}  # `__dataclass_fields__` has class variables too
     settings = dict(settings or {})
     for setting in settings:
         if setting not in fields and not takes(method, setting):
-            raise unknown("setting", setting, {**method.presets()["robust"], **fields})
+            raise unknown("setting", setting, fields | set(method.presets()["robust"]))
     own = {k: v for k, v in settings.items() if k in fields}
     other = {k: v for k, v in settings.items() if k not in fields}
     return method(**{**arguments, **own, **({"options": other} if other else {})})
